@@ -1,0 +1,2 @@
+//! dictator
+fn main() {}

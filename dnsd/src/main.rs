@@ -1,0 +1,2 @@
+//! dnsd
+fn main() {}
