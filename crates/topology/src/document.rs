@@ -23,14 +23,15 @@ const RUN_ID_CHARACTERS: usize = 40;
 const ERRORS_MAX: usize = 20;
 
 /// The wanted topology as its operator wrote it, checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Document {
     /// The node that shall take writes.
     pub master: NodeName,
     /// The nodes that shall follow it; none is listed twice and none is the master.
     pub slaves: Vec<NodeName>,
     /// What may be lost on the way, named life by life.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discard: Vec<Discard>,
 }
 

@@ -5,7 +5,10 @@
 //! runs against redis (in the dictator) and against a model of redis (in the simulation).
 
 pub mod address;
+pub mod command;
 pub mod document;
+pub mod observation;
+pub mod record;
 
 pub use address::{Address, NodeName};
 pub use document::{Discard, Document, DocumentError};

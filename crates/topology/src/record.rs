@@ -1,0 +1,215 @@
+//! What must outlive the dictator: the few facts that cannot be observed again.
+//!
+//! Everything that nodes can tell is asked of the nodes. Kept here is what they cannot tell: which
+//! document is in force, who was granted the right to take writes, which hand-over was begun, where
+//! past lineages ended, which discards are spent, and how each node was last seen in good health.
+//! It is one small JSON text with a version number, replaced as a whole.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::NodeName;
+use crate::document::Discard;
+use crate::observation::{Offset, ReplId, RunId};
+
+/// The format written by this version.
+pub const FORMAT: u32 = 1;
+/// Most past lineages kept; the oldest goes first.
+pub const CHAIN_MAX: usize = 64;
+/// Most spent discards kept; the oldest goes first.
+pub const DISCARDS_MAX: usize = 256;
+/// Most nodes kept that left while out of reach.
+pub const LEAVING_MAX: usize = 64;
+
+/// The dictator's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Grows with every change of the document in force; the ETag of `GET /master`.
+    pub sequence: u64,
+    /// The document in force.
+    pub wanted: Option<Wanted>,
+    /// Grows with every grant.
+    pub generation: u64,
+    /// Who may take writes.
+    pub granted: Option<Granted>,
+    /// A hand-over that was begun and of which the end is not recorded.
+    pub intent: Option<Intent>,
+    /// Past lineages and where each ended, oldest first.
+    pub chain: VecDeque<PastLineage>,
+    /// Discards that were used, oldest first.
+    pub discards: VecDeque<UsedDiscard>,
+    /// Nodes that left the document and have not been seen parked yet.
+    pub leaving: Vec<NodeName>,
+    /// Each node as last seen in good health.
+    pub heartbeat: Heartbeat,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            sequence: 0,
+            wanted: None,
+            generation: 0,
+            granted: None,
+            intent: None,
+            chain: VecDeque::new(),
+            discards: VecDeque::new(),
+            leaving: Vec::new(),
+            heartbeat: Heartbeat::default(),
+        }
+    }
+}
+
+/// A document with the revision it came with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// The document.
+    pub document: crate::document::Document,
+    /// `X-Topology-Revision`; kept from before where a document came without.
+    pub revision: Option<u64>,
+}
+
+/// The right to take writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Granted {
+    /// The node.
+    pub node: NodeName,
+    /// Where it was.
+    pub endpoint: SocketAddr,
+    /// The life it was granted to.
+    pub run_id: RunId,
+    /// The lineage it writes.
+    pub replid: ReplId,
+}
+
+/// One side of a hand-over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Party {
+    /// The node.
+    pub node: NodeName,
+    /// Where it is.
+    pub endpoint: SocketAddr,
+    /// Its life.
+    pub run_id: RunId,
+}
+
+/// A hand-over about to be done. Must be durable before anything of it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    /// The generation the target will have.
+    pub generation: u64,
+    /// The old master; `None` if it is dead and was discarded.
+    pub from: Option<Party>,
+    /// The target.
+    pub to: Party,
+    /// The lineage both are on.
+    pub replid: ReplId,
+    /// The document this hand-over carries out, to be in force once it is done.
+    pub wanted: Wanted,
+}
+
+/// A lineage that nobody writes any more, and its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PastLineage {
+    /// The lineage.
+    pub replid: ReplId,
+    /// The last offset that the granted data set contains.
+    pub end: Offset,
+}
+
+/// A discard that was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsedDiscard {
+    /// Node and life.
+    pub discard: Discard,
+    /// Whether the node has been attached since; from then on the permission is spent.
+    pub spent: bool,
+}
+
+/// Nodes as last seen in good health.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// When it was last renewed, in milliseconds since the Unix epoch.
+    pub at_unix_ms: u64,
+    /// One entry a node.
+    pub nodes: Vec<Seen>,
+}
+
+/// A role in good health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeenRole {
+    /// The granted master.
+    Master,
+    /// A slave with its link up, on the granted lineage.
+    Slave,
+}
+
+/// One node as last seen in good health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The node.
+    pub node: NodeName,
+    /// Its life then.
+    pub run_id: RunId,
+    /// Its role then.
+    pub role: SeenRole,
+    /// Its lineage then.
+    pub replid: ReplId,
+    /// Its position then.
+    pub offset: Offset,
+}
+
+impl Heartbeat {
+    /// How a node was last seen in good health.
+    pub fn seen(&self, node: &NodeName) -> Option<&Seen> {
+        self.nodes.iter().find(|seen| seen.node == *node)
+    }
+}
+
+impl Record {
+    /// Appends to the chain, dropping the oldest beyond [`CHAIN_MAX`].
+    pub fn end_lineage(&mut self, replid: ReplId, end: Offset) {
+        self.chain.retain(|past| past.replid != replid);
+        self.chain.push_back(PastLineage { replid, end });
+        while self.chain.len() > CHAIN_MAX {
+            self.chain.pop_front();
+        }
+    }
+
+    /// Where a past lineage ended, if it is in the chain.
+    pub fn end_of(&self, replid: &ReplId) -> Option<Offset> {
+        self.chain.iter().find(|past| past.replid == *replid).map(|past| past.end)
+    }
+
+    /// Reads the text of a record.
+    ///
+    /// # Errors
+    /// A sentence if it is not a record of [`FORMAT`].
+    pub fn from_json(bytes: &[u8]) -> Result<Self, String> {
+        let record: Self = serde_json::from_slice(bytes).map_err(|error| format!("not a record: {error}"))?;
+        if record.format != FORMAT {
+            return Err(format!("record of format {}; this version reads format {FORMAT}", record.format));
+        }
+        Ok(record)
+    }
+
+    /// The text of the record.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
