@@ -1,0 +1,199 @@
+//! A real etcd of one member, for a test's own use.
+//!
+//! Keys are written with `etcdctl`, as operators and unit files do, so that what the observer sees
+//! is what it will see in earnest.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::Http;
+use crate::logs;
+use crate::ports::free_address;
+use crate::process::{Process, Recipe};
+use crate::wait::wait_until;
+
+/// How long a member may take until it answers.
+const READY_DEADLINE: Duration = Duration::from_secs(20);
+/// Attempts to start on fresh ports, should another process take one in between.
+const STARTS_MAX: usize = 5;
+
+/// An etcd of one member.
+#[derive(Debug)]
+pub struct Etcd {
+    process: Process,
+    client: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Etcd {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Panics
+    /// When it cannot be started or does not answer.
+    pub fn start() -> Self {
+        for _ in 0..STARTS_MAX {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let (client, peer) = (free_address(), free_address());
+            let process = Process::new(recipe(folder.path().to_path_buf(), client, peer));
+            let mut etcd = Self { process, client, _folder: folder };
+            etcd.process.start();
+            if etcd.wait_ready() {
+                return etcd;
+            }
+        }
+        panic!("etcd did not start, {STARTS_MAX} times");
+    }
+
+    /// Its client URL, `http://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.client)
+    }
+
+    /// Where it listens for clients.
+    pub fn address(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// The process, to freeze and thaw it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Writes a key and returns the revision of the store after that.
+    ///
+    /// # Panics
+    /// When etcdctl fails.
+    pub fn put(&self, key: &str, value: &str) -> u64 {
+        let answer = self.etcdctl_json(&["put", key, value]);
+        answer["header"]["revision"].as_u64().expect("a revision")
+    }
+
+    /// The value of a key, if it has one.
+    ///
+    /// # Panics
+    /// When etcdctl fails.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let output = checked(self.etcdctl(&["get", "--print-value-only", key]));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (!text.is_empty()).then(|| text.trim_end_matches('\n').to_owned())
+    }
+
+    /// Deletes a key.
+    ///
+    /// # Panics
+    /// When etcdctl fails.
+    pub fn delete(&self, key: &str) {
+        checked(self.etcdctl(&["del", key]));
+    }
+
+    /// Forgets everything before `revision`.
+    ///
+    /// # Panics
+    /// When etcdctl fails.
+    pub fn compact(&self, revision: u64) {
+        checked(self.etcdctl(&["compact", &revision.to_string()]));
+    }
+
+    /// Stops the member; its data stays.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again with its data, on the same ports.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn start_again(&mut self) {
+        self.process.start();
+        assert!(self.wait_ready(), "etcd did not start again:\n{}", logs::tail(&self.process.recipe().log));
+    }
+
+    /// Runs etcdctl against this member and returns what it printed, whatever its exit code.
+    pub fn etcdctl(&self, arguments: &[&str]) -> Output {
+        Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &self.url()])
+            .args(arguments)
+            .output()
+            .expect("etcdctl can be started; is it installed?")
+    }
+
+    fn etcdctl_json(&self, arguments: &[&str]) -> Value {
+        let with_format: Vec<&str> = ["-w", "json"].into_iter().chain(arguments.iter().copied()).collect();
+        let output = checked(self.etcdctl(&with_format));
+        serde_json::from_slice(&output.stdout).expect("etcdctl prints JSON")
+    }
+
+    /// False if the process ended, as it does when a port was taken.
+    fn wait_ready(&mut self) -> bool {
+        let http = Http::new(self.client);
+        let process = &mut self.process;
+        wait_until("etcd to answer", READY_DEADLINE, || {
+            if !process.is_running() {
+                return Ok(false);
+            }
+            match http.try_request("GET", "/health", &[], b"") {
+                Ok(answer) if answer.status == 200 => Ok(true),
+                Ok(answer) => Err(format!("{} {}", answer.status, answer.text())),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+}
+
+fn checked(output: Output) -> Output {
+    assert!(
+        output.status.success(),
+        "etcdctl: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    output
+}
+
+fn recipe(folder: PathBuf, client: SocketAddr, peer: SocketAddr) -> Recipe {
+    let arguments = [
+        ("--name", "member".to_owned()),
+        ("--data-dir", folder.join("data").display().to_string()),
+        ("--listen-client-urls", format!("http://{client}")),
+        ("--advertise-client-urls", format!("http://{client}")),
+        ("--listen-peer-urls", format!("http://{peer}")),
+        ("--initial-advertise-peer-urls", format!("http://{peer}")),
+        ("--initial-cluster", format!("member=http://{peer}")),
+        ("--heartbeat-interval", "50".to_owned()),
+        ("--election-timeout", "500".to_owned()),
+        ("--logger", "zap".to_owned()),
+        ("--log-level", "error".to_owned()),
+    ];
+    Recipe {
+        name: format!("etcd at {client}"),
+        program: "etcd".into(),
+        arguments: arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect(),
+        environment: Vec::new(),
+        log: folder.join("etcd.log"),
+        folder,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_survive_a_restart() {
+        let mut etcd = Etcd::start();
+        let first = etcd.put("/config/redis-1/topology", "one");
+        let second = etcd.put("/config/redis-1/topology", "two");
+        assert_eq!(second, first + 1);
+        etcd.kill();
+        etcd.start_again();
+        assert_eq!(etcd.get("/config/redis-1/topology").as_deref(), Some("two"));
+        etcd.delete("/config/redis-1/topology");
+        assert_eq!(etcd.get("/config/redis-1/topology"), None);
+    }
+}
