@@ -79,7 +79,7 @@ async fn a_key_that_was_never_written_is_absent() {
 async fn a_key_older_than_the_last_compaction_can_be_watched() {
     let server = etcd::Etcd::start();
     server.put(KEY, "old");
-    let newest = (0..5).map(|turn| server.put("/other", &turn.to_string())).last().expect("five");
+    let newest = (0..5).map(|turn| server.put("/other", &turn.to_string())).next_back().expect("five");
     server.compact(newest);
     let mut watch = watching(&server);
     until(&mut watch, "the old value", holds("old")).await;
@@ -167,7 +167,7 @@ async fn a_past_revision_is_found_missing_compacted_or_not_reached() {
 
     match asked.get_at(KEY, one, ASK).await.expect("answered") {
         ReadAt::Found(version) => {
-            assert_eq!((version.value.as_slice(), version.mod_revision), (&b"one"[..], one))
+            assert_eq!((version.value.as_slice(), version.mod_revision), (&b"one"[..], one));
         }
         other => panic!("{other:?}"),
     }
