@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,6 +67,37 @@ impl Resolver {
     pub async fn resolve(&self, node: &NodeName) -> Result<Vec<SocketAddr>, ResolveError> {
         let (session, hosts) = self.begin().await;
         self.resolve_in(&session, &hosts, node).await
+    }
+
+    /// The addresses of a service that is not redis: the SRV records at the name itself, else its addresses
+    /// with `port`. Sorted, without duplicates, never empty.
+    ///
+    /// # Errors
+    /// [`ResolveError`] within the deadline of the settings.
+    pub async fn resolve_service(
+        &self,
+        name: &Address,
+        port: NonZeroU16,
+    ) -> Result<Vec<SocketAddr>, ResolveError> {
+        let with_port = NodeName { address: name.clone(), port: Some(port) };
+        let Address::Name(text) = name else { return self.resolve(&with_port).await };
+        let (session, hosts) = self.begin().await;
+        let deadline = Instant::now() + self.settings.deadline;
+        let mut lookup = Lookup { session: &session, hosts: &hosts, deadline, asked: Vec::new() };
+        match lookup.services_at(text).await {
+            Ok(mut candidates) => {
+                candidates.sort_unstable();
+                candidates.dedup();
+                Ok(candidates)
+            }
+            Err(Reason::NotFound) => self.resolve_in(&session, &hosts, &with_port).await,
+            Err(reason) => Err(ResolveError {
+                name: NodeName { address: name.clone(), port: None },
+                reason,
+                asked: lookup.asked,
+                servers: session.effective.servers.clone(),
+            }),
+        }
     }
 
     /// Looks many names up at once, with one reading of the system's files.

@@ -328,3 +328,22 @@ async fn many_names_at_once_give_one_frozen_map() {
     assert_eq!(resolved[&names[7]].as_ref().unwrap(), &addresses(&["10.0.1.7:6379"]));
     assert_eq!(resolved[&names[50]].as_ref().unwrap_err().reason, Reason::NotFound);
 }
+
+#[tokio::test]
+async fn a_service_that_is_not_redis_has_its_own_port_and_no_service_prefix() {
+    let server = Script::default()
+        .srv("dictator.docker.", &[(7002, "host-b.docker."), (7001, "host-a.docker.")])
+        .address("host-a.docker.", &["10.0.0.1"])
+        .address("host-b.docker.", &["10.0.0.2"])
+        .srv("_redis._tcp.dnsd.docker.", &[(6379, "host-a.docker.")])
+        .address("dnsd.docker.", &["10.0.0.3"])
+        .serve()
+        .await;
+    let resolver = Resolver::new(settings(&[&server], &[])).unwrap();
+    let port = NonZeroU16::new(80).unwrap();
+    let find = async |name: &str| resolver.resolve_service(&name.parse().unwrap(), port).await;
+    assert_eq!(find("dictator.docker").await.unwrap(), addresses(&["10.0.0.1:7001", "10.0.0.2:7002"]));
+    assert_eq!(find("dnsd.docker").await.unwrap(), addresses(&["10.0.0.3:80"]));
+    assert_eq!(find("10.0.0.4").await.unwrap(), addresses(&["10.0.0.4:80"]));
+    assert_eq!(find("gone.docker").await.unwrap_err().reason, Reason::NotFound);
+}
