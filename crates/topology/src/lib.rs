@@ -5,10 +5,17 @@
 //! runs against redis (in the dictator) and against a model of redis (in the simulation).
 
 pub mod address;
+pub mod basis;
 pub mod command;
 pub mod document;
+pub mod grant;
+pub mod handover;
+pub mod mutant;
 pub mod observation;
+pub mod plan;
+pub mod receipt;
 pub mod record;
+pub mod refusal;
 
 pub use address::{Address, NodeName};
 pub use document::{Discard, Document, DocumentError};

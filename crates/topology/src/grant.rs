@@ -1,0 +1,213 @@
+//! How the record changes: a grant, a lineage that moved by itself, a heartbeat.
+//!
+//! Pure functions of record and evidence. Whoever calls them must make the result durable before
+//! anything that depends on it is sent.
+
+use std::net::SocketAddr;
+
+use crate::address::NodeName;
+use crate::document::Document;
+use crate::observation::{Observation, Offset, ReplId, Vitals};
+use crate::plan::{Right, position_on};
+use crate::record::{
+    DISCARDS_MAX, Granted, Heartbeat, LEAVING_MAX, Record, Seen, SeenRole, UsedDiscard, Wanted,
+};
+
+/// A node that was just granted the right to take writes, and the evidence.
+#[derive(Clone, Debug)]
+pub struct Grant<'a> {
+    /// The node.
+    pub node: &'a NodeName,
+    /// Where it is.
+    pub endpoint: SocketAddr,
+    /// Its vitals since it takes writes.
+    pub vitals: &'a Vitals,
+    /// By what right.
+    pub right: Right,
+    /// The document this carries out.
+    pub wanted: &'a Wanted,
+    /// Everybody, as observed before.
+    pub observation: &'a Observation,
+}
+
+impl Record {
+    /// Notes a grant: generation, granted node, ends of lineages, used discards, and how the parties
+    /// will be remembered if they restart before the next heartbeat.
+    pub fn grant(&mut self, grant: &Grant<'_>) {
+        let vitals = grant.vitals;
+        let intent = self.intent.take();
+        self.generation =
+            intent.as_ref().map_or(self.generation + 1, |intent| intent.generation.max(self.generation + 1));
+        let previous = self.granted.take();
+        if let Some(previous) = &previous
+            && previous.replid != vitals.replid
+        {
+            let end = self.end_after(&previous.replid, vitals, grant.observation);
+            self.end_lineage(previous.replid.clone(), end);
+        }
+        if let Some(intent) = &intent
+            && intent.replid != vitals.replid
+        {
+            let end = self.end_after(&intent.replid, vitals, grant.observation);
+            self.end_lineage(intent.replid.clone(), end);
+        }
+        if let (Some(before), Some(second)) = (&vitals.replid2, vitals.second_offset) {
+            self.end_lineage(before.clone(), second.saturating_sub(1).max(self.end_of(before).unwrap_or(0)));
+        }
+        if let (Right::HandedOver { frozen }, Some(from)) =
+            (grant.right, intent.as_ref().and_then(|intent| intent.from.as_ref()))
+        {
+            // It was demoted at F by our own transaction: whatever life it shows next holds no more.
+            let replid =
+                intent.as_ref().map_or_else(|| vitals.replid.clone(), |intent| intent.replid.clone());
+            self.see(Seen {
+                node: from.node.clone(),
+                run_id: from.run_id.clone(),
+                role: SeenRole::Slave,
+                replid,
+                offset: frozen,
+            });
+        }
+        if grant.right == Right::Replacement {
+            self.use_discards(grant.wanted);
+        }
+        self.put_in_force(grant.wanted);
+        self.granted = Some(Granted {
+            node: grant.node.clone(),
+            endpoint: grant.endpoint,
+            run_id: vitals.run_id.clone(),
+            replid: vitals.replid.clone(),
+        });
+        self.see(Seen {
+            node: grant.node.clone(),
+            run_id: vitals.run_id.clone(),
+            role: SeenRole::Master,
+            replid: vitals.replid.clone(),
+            offset: vitals.position(),
+        });
+    }
+
+    /// How far the data of the node that is granted now contains a lineage.
+    fn end_after(&self, replid: &ReplId, vitals: &Vitals, observation: &Observation) -> Offset {
+        if let Some(position) = position_on(vitals, replid) {
+            return position.max(self.end_of(replid).unwrap_or(0));
+        }
+        // The lineage is gone from the granted node (a restart with AOF). It was granted because nobody
+        // holds more, so it ends where the most advanced of the others stands.
+        let seen = self.heartbeat.nodes.iter().filter(|seen| seen.replid == *replid).map(|seen| seen.offset);
+        let standing = observation.all_known().filter_map(|(_, state)| position_on(&state.vitals, replid));
+        seen.chain(standing).max().unwrap_or(0)
+    }
+
+    /// Puts a document in force. Returns whether anything changed.
+    pub fn put_in_force(&mut self, wanted: &Wanted) -> bool {
+        let revision = wanted.revision.or(self.wanted.as_ref().and_then(|wanted| wanted.revision));
+        let next = Wanted { document: wanted.document.clone(), revision };
+        if self.wanted.as_ref() == Some(&next) {
+            return false;
+        }
+        if let Some(before) = self.wanted.take() {
+            self.leave(&before.document, &next.document);
+        }
+        self.leaving.retain(|node| !next.document.nodes().any(|wanted| wanted == node));
+        self.wanted = Some(next);
+        self.sequence += 1;
+        true
+    }
+
+    fn leave(&mut self, before: &Document, next: &Document) {
+        for node in before.nodes() {
+            let stays = next.nodes().any(|wanted| wanted == node) || self.leaving.contains(node);
+            if !stays && self.leaving.len() < LEAVING_MAX {
+                self.leaving.push(node.clone());
+            }
+        }
+    }
+
+    fn use_discards(&mut self, wanted: &Wanted) {
+        for discard in &wanted.document.discard {
+            if !self.discards.iter().any(|used| used.discard == *discard) {
+                self.discards.push_back(UsedDiscard { discard: discard.clone(), spent: false });
+            }
+        }
+        while self.discards.len() > DISCARDS_MAX {
+            self.discards.pop_front();
+        }
+    }
+
+    /// Notes that a node was attached by virtue of a discard: from now on the permission is spent.
+    pub fn spend_discards(&mut self, node: &NodeName, wanted: &Wanted) {
+        self.use_discards_of(node, wanted);
+        for used in self.discards.iter_mut().filter(|used| used.discard.node == *node) {
+            used.spent = true;
+        }
+    }
+
+    fn use_discards_of(&mut self, node: &NodeName, wanted: &Wanted) {
+        let of_node = |discard: &&crate::document::Discard| discard.node == *node;
+        for discard in wanted.document.discard.iter().filter(of_node) {
+            if !self.discards.iter().any(|used| used.discard == *discard) {
+                self.discards.push_back(UsedDiscard { discard: discard.clone(), spent: true });
+            }
+        }
+    }
+
+    /// Follows the granted master where its lineage moved by itself: a lone master takes a new one when
+    /// its backlog expires, and an undo gives it one. Returns whether anything changed.
+    pub fn follow_lineage(&mut self, observation: &Observation) -> bool {
+        let Some(granted) = &self.granted else { return false };
+        let Some((_, state)) =
+            observation.all_known().find(|(_, state)| state.vitals.run_id == granted.run_id)
+        else {
+            return false;
+        };
+        let vitals = &state.vitals;
+        if !vitals.is_master() || vitals.replid == granted.replid {
+            return false;
+        }
+        // Only this life wrote the old lineage, and it still has all of it.
+        let end = position_on(vitals, &granted.replid).unwrap_or_else(|| vitals.position());
+        let old = granted.replid.clone();
+        self.end_lineage(old, end);
+        if let Some(granted) = &mut self.granted {
+            granted.replid = vitals.replid.clone();
+        }
+        true
+    }
+
+    /// Renews the heartbeat with every node seen in good health; others stay as they were last seen.
+    pub fn beat(&mut self, observation: &Observation, now_unix_ms: u64) {
+        let Some(granted) = self.granted.clone() else { return };
+        let keep: Vec<NodeName> = self
+            .wanted
+            .iter()
+            .flat_map(|wanted| wanted.document.nodes().cloned())
+            .chain(self.leaving.iter().cloned())
+            .chain([granted.node.clone()])
+            .collect();
+        self.heartbeat.nodes.retain(|seen| keep.contains(&seen.node));
+        for (node, state) in observation.all_known().filter(|(node, _)| keep.contains(node)) {
+            let vitals = &state.vitals;
+            let role = if vitals.run_id == granted.run_id && vitals.is_master() {
+                SeenRole::Master
+            } else if vitals.replid == granted.replid
+                && vitals.following().is_some_and(|following| following.link_up)
+            {
+                SeenRole::Slave
+            } else {
+                continue;
+            };
+            let (run_id, replid, offset) = (vitals.run_id.clone(), vitals.replid.clone(), vitals.position());
+            self.see(Seen { node: node.clone(), run_id, role, replid, offset });
+        }
+        self.heartbeat.at_unix_ms = now_unix_ms;
+    }
+
+    fn see(&mut self, seen: Seen) {
+        let Heartbeat { nodes, .. } = &mut self.heartbeat;
+        match nodes.iter_mut().find(|known| known.node == seen.node) {
+            Some(known) => *known = seen,
+            None => nodes.push(seen),
+        }
+    }
+}

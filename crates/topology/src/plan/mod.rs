@@ -1,0 +1,543 @@
+//! From what is wanted, observed and remembered to what to do, or why not.
+//!
+//! [`plan`] is a pure function. It plans one *pass*: the steps that can be decided from this
+//! observation alone. Where a step's outcome decides what comes next (a restarted master's slaves must
+//! be parked before anyone can be compared) the plan ends with [`Plan::again`], and the next pass
+//! starts from a fresh observation. So the same function serves a first PUT, the enforcement that
+//! follows, and the recovery after a crash at any point; there is no separate crash path to rot.
+//!
+//! The order of questions matters and is the order of the code: may anyone act at all; is a hand-over
+//! open; who takes writes now; can the target take over; can every attachment be afforded. Every
+//! refusal comes before the first step that touches writes.
+
+mod acting;
+mod checks;
+mod first;
+mod fitness;
+mod recover;
+mod restart;
+
+use serde_json::{Value, json};
+
+use crate::address::NodeName;
+use crate::basis::{Basis, Reference};
+use crate::document::Discard;
+use crate::observation::{NodeState, Observation, Offset, SessionId, Unknown, Vitals};
+use crate::record::{Record, Wanted};
+use crate::refusal::{Refusal, Slug};
+
+/// What the dictator may do, apart from what the document says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Act although Sentinels watch the nodes.
+    pub ignore_sentinel: bool,
+    /// The epoch of the lock this dictator holds.
+    pub epoch: u64,
+}
+
+/// Bytes a target may lag behind the acting master when the pause begins.
+pub const LAG_BYTES_MAX: Offset = 1 << 20;
+
+/// One step of a plan.
+///
+/// The order contract stands with each: what must be durable or observed before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// End connections of earlier dictators, so that none of their commands can still run.
+    /// Before anything else; the observation is taken again afterwards.
+    Quiet {
+        /// The node.
+        node: NodeName,
+        /// The connections to end.
+        connections: Vec<SessionId>,
+    },
+    /// Make a node read-only and follow nobody. Erases nothing, so nothing need precede it.
+    Park {
+        /// The node.
+        node: NodeName,
+        /// Why, for people.
+        why: String,
+    },
+    /// Let a node follow another. Its basis must hold in the very state it is attached from.
+    Attach {
+        /// The node.
+        node: NodeName,
+        /// The node to follow.
+        to: NodeName,
+        /// Why that loses nothing.
+        basis: Basis,
+    },
+    /// Wait until an attached target has its first sync behind it.
+    AwaitSync {
+        /// The target.
+        node: NodeName,
+        /// The node it follows.
+        to: NodeName,
+    },
+    /// Move the right to take writes. The intent is durable before the pause; the grant is
+    /// durable before anyone else is attached.
+    HandOver {
+        /// The acting master.
+        from: NodeName,
+        /// The target.
+        to: NodeName,
+    },
+    /// Promote where no node takes writes.
+    Promote {
+        /// The node.
+        node: NodeName,
+        /// By what right.
+        right: Right,
+    },
+    /// Take note of a node that already takes writes rightfully; sends nothing.
+    Adopt {
+        /// The node.
+        node: NodeName,
+        /// By what right.
+        right: Right,
+    },
+    /// Give the old master of the open intent its role back. Only when the target is known not to
+    /// have been promoted and no promotion can still be on its way.
+    Undo {
+        /// The old master.
+        node: NodeName,
+    },
+    /// Forget the open intent: nothing of it took effect.
+    DropIntent {
+        /// The old master, which may still be paused.
+        node: Option<NodeName>,
+    },
+}
+
+/// By what right a node takes writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// First use.
+    Established,
+    /// It was granted before and has come back, or was found parked.
+    Resumed {
+        /// Whether offsets prove that nothing is missing.
+        provable: bool,
+    },
+    /// The granted master restarted behind it.
+    MostAdvanced,
+    /// The granted master is gone and was given up in the document.
+    Replacement,
+    /// The open hand-over, completed: it has everything up to this offset.
+    HandedOver {
+        /// *F*, where the old master stopped taking writes.
+        frozen: Offset,
+    },
+    /// Somebody else promoted it, and the granted master follows it or its history.
+    Successor,
+}
+
+/// How a change ends if nothing goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Would {
+    /// Nothing to do.
+    Unchanged,
+    /// First use.
+    Established,
+    /// The master moves.
+    Switched,
+    /// The master stays, other nodes are put right.
+    Repaired,
+    /// A master that lost its role gets it back.
+    Resumed,
+}
+
+impl Would {
+    /// The word in receipts and plans.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Established => "established",
+            Self::Switched => "switched",
+            Self::Repaired => "repaired",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
+/// A slave of the document that is left out for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The node.
+    pub node: NodeName,
+    /// Why.
+    pub reason: String,
+}
+
+/// Ordered steps from an observation towards a topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In order.
+    pub steps: Vec<Step>,
+    /// Observe and plan again after these steps.
+    pub again: bool,
+    /// The node that takes writes now, if one does.
+    pub acting: Option<NodeName>,
+    /// How the change ends.
+    pub would: Would,
+    /// Slaves left out for now.
+    pub pending: Vec<Pending>,
+    /// Things an operator should know.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    fn again(steps: Vec<Step>, would: Would) -> Self {
+        Self { steps, again: true, acting: None, would, pending: Vec::new(), warnings: Vec::new() }
+    }
+}
+
+/// Everything a decision may look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Situation<'a> {
+    pub(crate) wanted: &'a Wanted,
+    pub(crate) observation: &'a Observation,
+    pub(crate) record: &'a Record,
+    pub(crate) policy: &'a Policy,
+}
+
+impl<'a> Situation<'a> {
+    fn reference(&self, acting: &'a Vitals) -> Reference<'a> {
+        Reference { acting, record: self.record, discard: &self.wanted.document.discard }
+    }
+
+    /// Whether the document permits losing what this life of a node holds.
+    fn discards(&self, node: &NodeName, run_id: &str) -> bool {
+        self.wanted.document.discard.iter().any(|discard| {
+            discard.node == *node && discard.run_id == run_id && !crate::basis::is_spent(self.record, discard)
+        })
+    }
+
+    /// Nodes of the document, then nodes that left it and may still be there.
+    fn leavers(&self) -> Vec<NodeName> {
+        let before = self.record.wanted.iter().flat_map(|wanted| wanted.document.nodes());
+        let mut leavers: Vec<NodeName> = Vec::new();
+        for node in before.chain(&self.record.leaving) {
+            let endpoint = |name: &NodeName| self.observation.nodes.get(name).and_then(|node| node.endpoint);
+            let still_wanted = self.wanted.document.nodes().any(|wanted| {
+                wanted == node || (endpoint(wanted).is_some() && endpoint(wanted) == endpoint(node))
+            });
+            if !still_wanted && !leavers.contains(node) {
+                leavers.push(node.clone());
+            }
+        }
+        leavers
+    }
+}
+
+/// Plans one pass.
+///
+/// # Errors
+/// [`Refusal`] with its evidence; then nothing may be sent to any node but reads.
+pub fn plan(
+    wanted: &Wanted,
+    observation: &Observation,
+    record: &Record,
+    policy: &Policy,
+) -> Result<Plan, Refusal> {
+    let situation = Situation { wanted, observation, record, policy };
+    checks::document(&situation)?;
+    checks::authorities(&situation)?;
+    let quiet = checks::quiet(&situation);
+    if !quiet.is_empty() {
+        return Ok(Plan::again(quiet, Would::Repaired));
+    }
+    if let Some(intent) = &record.intent {
+        return recover::recover(&situation, intent).map(|steps| Plan::again(steps, Would::Switched));
+    }
+    match acting::find(&situation)? {
+        acting::Acting::Node { node, adopt } => around(&situation, &node, adopt),
+        acting::Acting::First { steps, would } => Ok(Plan::again(steps, would)),
+    }
+}
+
+/// Plans everything around the node that takes writes now.
+fn around(situation: &Situation<'_>, acting: &NodeName, adopt: Option<Right>) -> Result<Plan, Refusal> {
+    let target = &situation.wanted.document.master;
+    let Some(state) = situation.observation.known(acting) else {
+        return Err(acting::unreachable(situation, acting));
+    };
+    let mut plan = Plan {
+        steps: adopt.map(|right| Step::Adopt { node: acting.clone(), right }).into_iter().collect(),
+        again: false,
+        acting: Some(acting.clone()),
+        would: adopted(adopt),
+        pending: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let moves = !same_node(situation.observation, acting, target);
+    if moves {
+        if let Some(steps) = prepare_target(situation, acting, state, &mut plan)? {
+            // Every other refusal must come before the first attachment, too.
+            attachments(situation, acting, state, &mut plan.clone())?;
+            plan.steps.extend(steps);
+            plan.again = true;
+            plan.would = Would::Switched;
+            return Ok(plan);
+        }
+        plan.would = Would::Switched;
+        plan.steps.push(Step::HandOver { from: acting.clone(), to: target.clone() });
+    }
+    attachments(situation, acting, state, &mut plan)?;
+    park_leavers(situation, acting, &mut plan);
+    if plan.would == Would::Unchanged && !plan.steps.is_empty() {
+        plan.would = Would::Repaired;
+    }
+    Ok(plan)
+}
+
+fn adopted(right: Option<Right>) -> Would {
+    match right {
+        None => Would::Unchanged,
+        Some(Right::Established) => Would::Established,
+        Some(_) => Would::Resumed,
+    }
+}
+
+/// Two names for one instance?
+pub(crate) fn same_node(observation: &Observation, left: &NodeName, right: &NodeName) -> bool {
+    let run_id = |name| observation.vitals(name).map(|vitals| &vitals.run_id);
+    left == right || (run_id(left).is_some() && run_id(left) == run_id(right))
+}
+
+/// What must happen before the target can take over; `None` if it is ready.
+fn prepare_target(
+    situation: &Situation<'_>,
+    acting: &NodeName,
+    acting_state: &NodeState,
+    plan: &mut Plan,
+) -> Result<Option<Vec<Step>>, Refusal> {
+    let target = &situation.wanted.document.master;
+    let state = known_target(situation)?;
+    let (vitals, leader) = (&state.vitals, &acting_state.vitals);
+    if vitals.loading {
+        return Err(fitness::loading(target));
+    }
+    plan.warnings.extend(fitness::check(target, state, acting, acting_state)?);
+    let Some(following) = vitals.following() else {
+        let basis = judge(situation, acting_state, target, state)?;
+        return Ok(Some(attach_and_wait(target, acting, basis)));
+    };
+    let follows = situation.observation.leader_of(target).is_some_and(|leader| leader == acting);
+    if following.link_up && vitals.replid == leader.replid {
+        let lag = leader.position().saturating_sub(following.applied);
+        if lag > LAG_BYTES_MAX {
+            return Ok(Some(vec![Step::AwaitSync { node: target.clone(), to: acting.clone() }]));
+        }
+        return Ok(None);
+    }
+    if follows && (following.syncing || !following.link_up) {
+        // Attached already; redis is connecting or syncing.
+        return Ok(Some(vec![Step::AwaitSync { node: target.clone(), to: acting.clone() }]));
+    }
+    let basis = judge(situation, acting_state, target, state)?;
+    Ok(Some(attach_and_wait(target, acting, basis)))
+}
+
+fn attach_and_wait(target: &NodeName, acting: &NodeName, basis: Basis) -> Vec<Step> {
+    vec![
+        Step::Attach { node: target.clone(), to: acting.clone(), basis },
+        Step::AwaitSync { node: target.clone(), to: acting.clone() },
+    ]
+}
+
+/// The target's state, or what its silence means.
+fn known_target<'a>(situation: &Situation<'a>) -> Result<&'a NodeState, Refusal> {
+    let target = &situation.wanted.document.master;
+    match situation.observation.nodes.get(target) {
+        Some(observed) => match observed.unknown() {
+            Some(unknown) => Err(Refusal::of_unknown(target, unknown)),
+            None => observed
+                .known()
+                .ok_or_else(|| Refusal::of_unknown(target, &Unknown::Unreachable("not asked".to_owned()))),
+        },
+        None => Err(Refusal::of_unknown(target, &Unknown::Unreachable("not asked".to_owned()))),
+    }
+}
+
+/// Finds the basis for an attachment or refuses, with the entry that would permit it.
+fn judge(
+    situation: &Situation<'_>,
+    acting: &NodeState,
+    node: &NodeName,
+    state: &NodeState,
+) -> Result<Basis, Refusal> {
+    situation
+        .reference(&acting.vitals)
+        .judge(node, &state.vitals)
+        .map_err(|no_basis| loss(node, &state.vitals, no_basis))
+}
+
+/// The refusal for a node without basis.
+pub(crate) fn loss(node: &NodeName, vitals: &Vitals, no_basis: crate::basis::NoBasis) -> Refusal {
+    let writes = vitals.is_master() && vitals.write_calls != Some(0);
+    let (slug, what) = if writes {
+        (Slug::SplitBrain, "takes writes of its own")
+    } else {
+        (Slug::WouldLoseData, "holds data of its own")
+    };
+    let entry = json!({ "discard": [Discard { node: node.clone(), run_id: vitals.run_id.0.clone() }] });
+    let mut refusal = Refusal::new(
+        slug,
+        format!("{node} {what}: {}; attaching it would erase that", no_basis.because),
+        format!(
+            "if what {node} holds may be lost, add to the document: {}; otherwise name {node} as master, or save its data elsewhere first",
+            entry.to_string().trim_start_matches('{').trim_end_matches('}')
+        ),
+    )
+    .about(node);
+    refusal.evidence = no_basis.evidence;
+    refusal
+}
+
+/// Attachments of everyone but the target, judged before anything is done.
+fn attachments(
+    situation: &Situation<'_>,
+    acting: &NodeName,
+    acting_state: &NodeState,
+    plan: &mut Plan,
+) -> Result<(), Refusal> {
+    let document = &situation.wanted.document;
+    let leader = &document.master;
+    let moves = !same_node(situation.observation, acting, leader);
+    // The old master first: its clients find out first, and its data is warm.
+    let old_master = document.slaves.iter().filter(|slave| same_node(situation.observation, acting, slave));
+    let others = document.slaves.iter().filter(|slave| !same_node(situation.observation, acting, slave));
+    for slave in old_master {
+        if moves {
+            plan.steps.push(Step::Attach { node: slave.clone(), to: leader.clone(), basis: Basis::Lineage });
+        }
+    }
+    for slave in others {
+        let Some(observed) = situation.observation.nodes.get(slave) else { continue };
+        let Some(state) = observed.known() else {
+            let reason = observed.unknown().map(ToString::to_string).unwrap_or_default();
+            plan.pending.push(Pending { node: slave.clone(), reason });
+            continue;
+        };
+        let follows = situation.observation.leader_of(slave).is_some_and(|found| found == acting);
+        let healthy = state.vitals.following().is_some_and(|following| following.link_up)
+            && state.vitals.replid == acting_state.vitals.replid;
+        if !moves && follows {
+            if !healthy {
+                let reason = "its link to the master is not up yet".to_owned();
+                plan.pending.push(Pending { node: slave.clone(), reason });
+            }
+            continue;
+        }
+        let basis = if follows && !healthy && state.vitals.following().is_some_and(|link| link.syncing) {
+            // Its own data is gone already; it is being filled from this very master.
+            Basis::Lineage
+        } else {
+            judge(situation, acting_state, slave, state)?
+        };
+        if state.vitals.is_master() {
+            plan.warnings.push(format!(
+                "{slave} came up as a master; configure it with `replicaof 127.0.0.1 0` so that a restart leaves it read-only"
+            ));
+        }
+        plan.steps.push(Step::Attach { node: slave.clone(), to: leader.clone(), basis });
+    }
+    Ok(())
+}
+
+fn park_leavers(situation: &Situation<'_>, acting: &NodeName, plan: &mut Plan) {
+    for node in situation.leavers() {
+        let Some(vitals) = situation.observation.vitals(&node) else { continue };
+        let in_use = same_node(situation.observation, &node, acting)
+            || situation
+                .wanted
+                .document
+                .nodes()
+                .any(|wanted| same_node(situation.observation, wanted, &node));
+        if !in_use && !vitals.is_parked() {
+            plan.steps.push(Step::Park { node, why: "it left the document".to_owned() });
+        }
+    }
+}
+
+impl Step {
+    /// The name of the step in receipts, logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Quiet { .. } => "quiet",
+            Self::Park { .. } => "park",
+            Self::Attach { .. } => "attach",
+            Self::AwaitSync { .. } => "await-sync",
+            Self::HandOver { .. } => "hand-over",
+            Self::Promote { .. } => "promote",
+            Self::Adopt { .. } => "adopt",
+            Self::Undo { .. } => "undo",
+            Self::DropIntent { .. } => "drop-intent",
+        }
+    }
+
+    /// The node it acts on; the target of a hand-over.
+    pub fn node(&self) -> Option<&NodeName> {
+        match self {
+            Self::Quiet { node, .. }
+            | Self::Park { node, .. }
+            | Self::Attach { node, .. }
+            | Self::AwaitSync { node, .. }
+            | Self::Promote { node, .. }
+            | Self::Adopt { node, .. }
+            | Self::Undo { node }
+            | Self::HandOver { to: node, .. } => Some(node),
+            Self::DropIntent { node } => node.as_ref(),
+        }
+    }
+
+    /// Why it is done, for people.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Quiet { connections, .. } => {
+                format!(
+                    "end {} connections of earlier dictators, so that nothing of theirs can run late",
+                    connections.len()
+                )
+            }
+            Self::Park { why, .. } => why.clone(),
+            Self::Attach { to, basis, .. } => format!("follow {to}; {}", basis.why()),
+            Self::AwaitSync { to, .. } => format!("wait until it has caught up with {to}"),
+            Self::HandOver { from, .. } => {
+                format!("pause writes on {from}, let the target catch up, demote {from}, promote on proof")
+            }
+            Self::Promote { right, .. } | Self::Adopt { right, .. } => right.why(),
+            Self::Undo { .. } => "the target was not promoted; give the old master its role back".to_owned(),
+            Self::DropIntent { .. } => "the begun hand-over took no effect; let writes go on".to_owned(),
+        }
+    }
+
+    /// As in the answer to a dry run.
+    pub fn to_json(&self) -> Value {
+        json!({ "step": self.name(), "node": self.node().map(ToString::to_string), "why": self.why() })
+    }
+}
+
+impl Right {
+    /// In words.
+    pub fn why(self) -> String {
+        match self {
+            Self::Established => "first use: grant it the right to take writes".to_owned(),
+            Self::Resumed { provable: true } => {
+                "it was granted before and holds all that was written".to_owned()
+            }
+            Self::Resumed { provable: false } => {
+                "it was granted before and its data is there, as far as key counts can tell".to_owned()
+            }
+            Self::MostAdvanced => "it holds the most of what the restarted master had written".to_owned(),
+            Self::Replacement => "the document gives the unreachable master up".to_owned(),
+            Self::HandedOver { frozen } => format!("it holds all that was written, up to offset {frozen}"),
+            Self::Successor => {
+                "somebody promoted it, and the granted master's history leads to it".to_owned()
+            }
+        }
+    }
+}
+
+pub(crate) use restart::position_on;

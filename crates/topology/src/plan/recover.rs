@@ -1,0 +1,206 @@
+//! A hand-over was begun and its end is not recorded: find out what happened, finish it or undo it.
+//!
+//! This is the same code after a crash, after a lost reply, and in another dictator that took over.
+//! It is reached only when no connection of an earlier dictator is left on any node that answers, so
+//! what is observed is final: no order of the past can still arrive.
+//!
+//! The target counts as promoted only in the very life recorded in the intent and with the lineage of
+//! the intent as its previous one. A restart destroys that evidence; then nobody may guess.
+
+use super::{Right, Situation, Step};
+use crate::mutant::{self, Mutant};
+use crate::observation::{NodeState, Observation, Observed};
+use crate::record::{Intent, Party};
+use crate::refusal::{Refusal, Slug};
+
+/// What became of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TargetFate {
+    /// It was promoted by the hand-over.
+    Promoted,
+    /// It was not.
+    NotPromoted,
+    /// It cannot be known yet: it does not answer.
+    Silent(String),
+    /// It cannot be known any more: the life that knew is over.
+    Unknowable(String),
+}
+
+/// Reads the target's fate from what is observed.
+pub(crate) fn target_fate(intent: &Intent, observation: &Observation) -> TargetFate {
+    let never_demoted = old_master(intent, observation)
+        .is_some_and(|state| state.vitals.is_master() && state.vitals.replid == intent.replid);
+    let Some(state) = observation.known(&intent.to.node) else {
+        if never_demoted {
+            return TargetFate::NotPromoted;
+        }
+        let why = observation.nodes.get(&intent.to.node).and_then(Observed::unknown).map(ToString::to_string);
+        return TargetFate::Silent(why.unwrap_or_else(|| "was not asked".to_owned()));
+    };
+    let vitals = &state.vitals;
+    let same_life = vitals.run_id == intent.to.run_id || mutant::active(Mutant::TrustReplid2);
+    if mutant::active(Mutant::TrustRoleMaster) && vitals.is_master() {
+        return TargetFate::Promoted;
+    }
+    if !same_life {
+        return if never_demoted {
+            TargetFate::NotPromoted
+        } else {
+            TargetFate::Unknowable("it restarted since".to_owned())
+        };
+    }
+    let from_new_lineage = || {
+        old_master(intent, observation).is_some_and(|old| {
+            old.vitals.replid == vitals.replid && old.vitals.replid2.as_ref() == Some(&intent.replid)
+        })
+    };
+    if vitals.is_master() {
+        if vitals.replid2.as_ref() == Some(&intent.replid) {
+            TargetFate::Promoted
+        } else {
+            TargetFate::Unknowable(
+                "it is a master on a lineage that does not follow the hand-over's".to_owned(),
+            )
+        }
+    } else if vitals.replid == intent.replid || never_demoted || from_new_lineage() {
+        TargetFate::NotPromoted
+    } else {
+        TargetFate::Unknowable("it is a slave on another lineage".to_owned())
+    }
+}
+
+fn old_master<'a>(intent: &Intent, observation: &'a Observation) -> Option<&'a NodeState> {
+    let from = intent.from.as_ref()?;
+    observation.known(&from.node).filter(|state| state.vitals.run_id == from.run_id)
+}
+
+/// Plans the steps that resolve an open intent.
+pub(super) fn recover(situation: &Situation<'_>, intent: &Intent) -> Result<Vec<Step>, Refusal> {
+    match target_fate(intent, situation.observation) {
+        TargetFate::Promoted => Ok(adopt_target(situation, intent)),
+        TargetFate::NotPromoted => not_promoted(situation, intent),
+        TargetFate::Silent(why) => unknown(situation, intent, Slug::OutcomeUnknown, &why),
+        TargetFate::Unknowable(why) => unknown(situation, intent, Slug::UnresolvedHandover, &why),
+    }
+}
+
+fn adopt_target(situation: &Situation<'_>, intent: &Intent) -> Vec<Step> {
+    let second = situation.observation.vitals(&intent.to.node).and_then(|vitals| vitals.second_offset);
+    let right = match &intent.from {
+        Some(_) => Right::HandedOver { frozen: second.unwrap_or(1).saturating_sub(1) },
+        None => Right::Replacement,
+    };
+    vec![Step::Adopt { node: intent.to.node.clone(), right }]
+}
+
+fn not_promoted(situation: &Situation<'_>, intent: &Intent) -> Result<Vec<Step>, Refusal> {
+    let Some(from) = &intent.from else {
+        return Ok(vec![Step::DropIntent { node: None }]);
+    };
+    let Some(state) = situation.observation.known(&from.node) else {
+        if given_up(situation, from, None) {
+            return Ok(vec![Step::Promote { node: intent.to.node.clone(), right: Right::Replacement }]);
+        }
+        let why = situation.observation.nodes.get(&from.node).and_then(Observed::unknown);
+        let why = why.map_or_else(|| "was not asked".to_owned(), ToString::to_string);
+        return Err(refusal(
+            Slug::OutcomeUnknown,
+            intent,
+            format!(
+                "{} was not promoted, and whether {} was demoted is not known: it {why}",
+                intent.to.node, from.node
+            ),
+            format!("start {} or mend the network; this is retried by itself", from.node),
+        ));
+    };
+    if state.vitals.run_id != from.run_id || state.vitals.is_master() {
+        return Ok(vec![Step::DropIntent { node: Some(from.node.clone()) }]);
+    }
+    let target = situation.observation.vitals(&intent.to.node);
+    let frozen = state.vitals.position();
+    let complete = state.vitals.is_parked()
+        && state.vitals.replid == intent.replid
+        && target.is_some_and(|target| {
+            target.run_id == intent.to.run_id
+                && !target.is_master()
+                && target.replid == intent.replid
+                && target.position() >= frozen
+        });
+    if complete {
+        let right = Right::HandedOver { frozen };
+        return Ok(vec![Step::Promote { node: intent.to.node.clone(), right }]);
+    }
+    if state.vitals.is_parked() && state.vitals.replid == intent.replid {
+        return Ok(vec![Step::Undo { node: from.node.clone() }]);
+    }
+    Err(refusal(
+        Slug::UnresolvedHandover,
+        intent,
+        format!("{} was demoted and then given another role by somebody else", from.node),
+        "park both nodes (REPLICAOF 127.0.0.1 0), then name the one to keep as master and the other's run_id in `discard`".to_owned(),
+    ))
+}
+
+/// Whether the document gives up a party of the intent, in its recorded or its present life.
+fn given_up(situation: &Situation<'_>, party: &Party, present: Option<&NodeState>) -> bool {
+    situation.discards(&party.node, &party.run_id.0)
+        || present.is_some_and(|state| situation.discards(&party.node, &state.vitals.run_id.0))
+}
+
+/// The target's fate is not known: the old master stays parked, and only the operator can give one of
+/// the two up.
+fn unknown(situation: &Situation<'_>, intent: &Intent, slug: Slug, why: &str) -> Result<Vec<Step>, Refusal> {
+    let target = situation.observation.known(&intent.to.node);
+    let old = intent.from.as_ref().and_then(|from| situation.observation.known(&from.node));
+    if let (Some(from), Some(state)) = (&intent.from, old)
+        && state.vitals.is_master()
+        && !given_up(situation, &intent.to, target)
+    {
+        let why = format!("{} may have been promoted in its place", intent.to.node);
+        return Ok(vec![Step::Park { node: from.node.clone(), why }]);
+    }
+    if let Some(from) = &intent.from
+        && given_up(situation, from, old)
+        && let Some(state) = target
+    {
+        let (node, right) = (intent.to.node.clone(), Right::Replacement);
+        return Ok(vec![if state.vitals.is_master() {
+            Step::Adopt { node, right }
+        } else {
+            Step::Promote { node, right }
+        }]);
+    }
+    if given_up(situation, &intent.to, target) {
+        return match (&intent.from, old) {
+            (Some(from), Some(state)) if state.vitals.run_id == from.run_id && state.vitals.is_parked() => {
+                Ok(vec![Step::Undo { node: from.node.clone() }])
+            }
+            _ => Ok(vec![Step::DropIntent { node: None }]),
+        };
+    }
+    let from = intent.from.as_ref().map_or_else(|| "the old master".to_owned(), |from| from.node.to_string());
+    let advice = match slug {
+        Slug::OutcomeUnknown => {
+            format!("start {} or mend the network; this is retried by itself", intent.to.node)
+        }
+        _ => format!(
+            "{from} stays read-only and whole; name the node to keep as master and the other's run_id in `discard`"
+        ),
+    };
+    let detail =
+        format!("whether {} was promoted is not known: it {why}; {from} stays read-only", intent.to.node);
+    Err(refusal(slug, intent, detail, advice))
+}
+
+fn refusal(slug: Slug, intent: &Intent, detail: String, advice: String) -> Refusal {
+    let mut refusal = Refusal::new(slug, detail, advice)
+        .about(&intent.to.node)
+        .during("hand-over")
+        .with("generation", intent.generation)
+        .with("target_run_id", intent.to.run_id.0.clone())
+        .with("replid", intent.replid.0.clone());
+    if let Some(from) = &intent.from {
+        refusal = refusal.with("from", from.node.to_string()).with("from_run_id", from.run_id.0.clone());
+    }
+    refusal
+}

@@ -1,0 +1,253 @@
+//! The granted master is not the process it was: it restarted, or it is gone.
+//!
+//! A restarted node has a new lineage unless it saved an RDB, and a master that restarts empty makes
+//! its slaves wipe themselves as soon as they reconnect. So the slaves are parked first, which erases
+//! nothing, and only then is anyone compared: by offset where the old lineage survived in the node,
+//! by the number of keys where it did not (and then the receipt says that this is no proof).
+
+use serde_json::json;
+
+use super::acting::Acting;
+use super::{Right, Situation, Step, Would, known_target};
+use crate::address::NodeName;
+use crate::mutant::{self, Mutant};
+use crate::observation::{NodeState, Offset, ReplId, Vitals};
+use crate::record::Granted;
+use crate::refusal::{Refusal, Slug};
+
+/// How far a node is on a lineage: on it now, or on it until it restarted or was promoted.
+pub(crate) fn position_on(vitals: &Vitals, replid: &ReplId) -> Option<Offset> {
+    if vitals.replid == *replid {
+        return Some(vitals.position());
+    }
+    let before = vitals.replid2.as_ref().filter(|before| *before == replid)?;
+    let _ = before;
+    vitals.second_offset.map(|second| second.saturating_sub(1))
+}
+
+/// The nodes that belong to the cluster, as against those that were merely discovered.
+fn members<'a>(situation: &Situation<'a>) -> impl Iterator<Item = (&'a NodeName, &'a NodeState)> {
+    let before = situation.record.wanted.as_ref().map(|wanted| &wanted.document);
+    let wanted = &situation.wanted.document;
+    situation.observation.all_known().filter(move |(name, _)| {
+        wanted.nodes().any(|node| node == *name)
+            || before.is_some_and(|before| before.nodes().any(|node| node == *name))
+    })
+}
+
+/// The granted node answers in another life.
+pub(super) fn restarted(
+    situation: &Situation<'_>,
+    granted: &Granted,
+    state: &NodeState,
+) -> Result<Acting, Refusal> {
+    if let Some(successor) = successor(situation, granted) {
+        return Ok(Acting::Node { node: successor.clone(), adopt: Some(Right::Successor) });
+    }
+    let unparked: Vec<Step> = members(situation)
+        .filter(|(name, other)| {
+            **name != granted.node && other.vitals.run_id != state.vitals.run_id && !other.vitals.is_parked()
+        })
+        .map(|(name, _)| Step::Park {
+            node: name.clone(),
+            why: format!("{} restarted; nobody follows it before its data was compared", granted.node),
+        })
+        .collect();
+    if !unparked.is_empty() && !mutant::active(Mutant::ResumeWithoutParking) {
+        return Ok(Acting::First { steps: unparked, would: Would::Resumed });
+    }
+    if state.vitals.loading {
+        return Err(super::fitness::loading(&granted.node));
+    }
+    if situation.discards(&granted.node, &state.vitals.run_id.0) {
+        return replacement(situation, granted);
+    }
+    match position_on(&state.vitals, &granted.replid) {
+        Some(position) => by_offset(situation, granted, state, position),
+        None => by_keys(situation, granted, state),
+    }
+}
+
+/// A slave that somebody promoted while the granted master was away: in the very life in which it was
+/// last seen as a healthy slave, so its second lineage is no trace of a restart from an RDB.
+fn successor<'a>(situation: &Situation<'a>, granted: &Granted) -> Option<&'a NodeName> {
+    let mut promoted = members(situation).filter(|(name, state)| {
+        let seen = situation.record.heartbeat.seen(name);
+        state.vitals.is_master()
+            && state.vitals.replid2.as_ref() == Some(&granted.replid)
+            && seen.is_some_and(|seen| seen.run_id == state.vitals.run_id)
+    });
+    let first = promoted.next()?;
+    promoted.next().is_none().then_some(first.0)
+}
+
+fn by_offset(
+    situation: &Situation<'_>,
+    granted: &Granted,
+    state: &NodeState,
+    position: Offset,
+) -> Result<Acting, Refusal> {
+    let target = &situation.wanted.document.master;
+    let best = members(situation)
+        .filter(|(name, _)| **name != granted.node)
+        .filter_map(|(name, other)| {
+            position_on(&other.vitals, &granted.replid).map(|offset| (offset, name == target, name))
+        })
+        .max();
+    let most = best.map_or(position, |(offset, _, _)| offset.max(position));
+    absent_hold_no_more(situation, granted, most)?;
+    match best {
+        Some((offset, _, name)) if offset > position => {
+            if state.vitals.is_master() && state.vitals.write_calls != Some(0) {
+                let detail = format!(
+                    "{} restarted at offset {position} and has taken writes since, while {name} holds {offset}",
+                    granted.node
+                );
+                return Err(lost(situation, granted, state, name, &detail));
+            }
+            let mut steps = Vec::new();
+            if state.vitals.is_master() {
+                let why = format!("{name} holds more of what was written");
+                steps.push(Step::Park { node: granted.node.clone(), why });
+            }
+            steps.push(Step::Promote { node: name.clone(), right: Right::MostAdvanced });
+            Ok(Acting::First { steps, would: Would::Resumed })
+        }
+        _ => Ok(resume(granted, state, true)),
+    }
+}
+
+/// A node that cannot be asked was last seen with more than anyone who can: wait for it.
+fn absent_hold_no_more(situation: &Situation<'_>, granted: &Granted, most: Offset) -> Result<(), Refusal> {
+    let absent = situation.wanted.document.nodes().find_map(|node| {
+        let seen = situation.record.heartbeat.seen(node)?;
+        let away = situation.observation.known(node).is_none();
+        (away && seen.replid == granted.replid && seen.offset > most).then_some((node, seen.offset))
+    });
+    match absent {
+        None => Ok(()),
+        Some((node, offset)) => Err(Refusal::new(
+            Slug::MasterLostData,
+            format!(
+                "{} restarted with less than {node} held when it was last seen, and {node} cannot be reached",
+                granted.node
+            ),
+            format!("start {node} again; it will be compared before anyone is attached"),
+        )
+        .about(&granted.node)
+        .with("last_seen_offset", offset)
+        .with("best_reachable_offset", most)),
+    }
+}
+
+fn by_keys(situation: &Situation<'_>, granted: &Granted, state: &NodeState) -> Result<Acting, Refusal> {
+    let richest = members(situation)
+        .filter(|(name, _)| **name != granted.node)
+        .max_by_key(|(_, other)| other.vitals.keys);
+    if let Some((name, other)) = richest.filter(|(_, other)| other.vitals.keys > state.vitals.keys) {
+        let detail = format!(
+            "{} restarted with {} keys, while {name} holds {}",
+            granted.node, state.vitals.keys, other.vitals.keys
+        );
+        return Err(lost(situation, granted, state, name, &detail));
+    }
+    let absent = situation.wanted.document.nodes().find(|node| situation.observation.known(node).is_none());
+    if let Some(absent) = absent.filter(|_| state.vitals.keys == 0) {
+        return Err(Refusal::new(
+            Slug::MasterLostData,
+            format!(
+                "{} restarted empty, and {absent}, which may hold its data, cannot be reached",
+                granted.node
+            ),
+            format!("start {absent} again; or, if the cluster was empty, add the discard in evidence"),
+        )
+        .about(&granted.node)
+        .with("run_id", state.vitals.run_id.0.clone())
+        .with("discard", discard_entry(&granted.node, state)));
+    }
+    Ok(resume(granted, state, false))
+}
+
+fn resume(granted: &Granted, state: &NodeState, provable: bool) -> Acting {
+    let (node, right) = (granted.node.clone(), Right::Resumed { provable });
+    if state.vitals.is_master() {
+        return Acting::Node { node, adopt: Some(right) };
+    }
+    Acting::First { steps: vec![Step::Promote { node, right }], would: Would::Resumed }
+}
+
+fn discard_entry(node: &NodeName, state: &NodeState) -> serde_json::Value {
+    json!(crate::document::Discard { node: node.clone(), run_id: state.vitals.run_id.0.clone() })
+}
+
+fn lost(
+    situation: &Situation<'_>,
+    granted: &Granted,
+    state: &NodeState,
+    better: &NodeName,
+    detail: &str,
+) -> Refusal {
+    let nodes: Vec<_> = members(situation)
+        .map(|(name, other)| {
+            json!({
+                "node": name.to_string(), "run_id": other.vitals.run_id, "keys": other.vitals.keys,
+                "replid": other.vitals.replid, "offset": other.vitals.position(),
+            })
+        })
+        .collect();
+    Refusal::new(
+        Slug::MasterLostData,
+        format!("{detail}; the slaves are parked and keep their data"),
+        format!("name {better} as master and add \"discard\":[{}]", discard_entry(&granted.node, state)),
+    )
+    .about(&granted.node)
+    .with("better", better.to_string())
+    .with("nodes", json!(nodes))
+}
+
+/// The granted master was given up in the document: the target takes its place if nobody reachable
+/// holds more.
+pub(super) fn replacement(situation: &Situation<'_>, granted: &Granted) -> Result<Acting, Refusal> {
+    let target = &situation.wanted.document.master;
+    let state = known_target(situation)?;
+    if state.vitals.loading {
+        return Err(super::fitness::loading(target));
+    }
+    if *target == granted.node {
+        // Given up and wanted at once: what it holds now is what shall be.
+        return Ok(resume(granted, state, false));
+    }
+    let standing = |vitals: &Vitals| (position_on(vitals, &granted.replid), vitals.keys);
+    let own = standing(&state.vitals);
+    let better = members(situation)
+        .filter(|(name, _)| *name != target && **name != granted.node)
+        .filter(|(name, other)| !situation.discards(name, &other.vitals.run_id.0))
+        .filter(|(_, other)| {
+            let theirs = standing(&other.vitals);
+            match (theirs.0, own.0) {
+                (Some(theirs), Some(own)) => theirs > own,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => theirs.1 > own.1,
+            }
+        })
+        .max_by_key(|(_, other)| standing(&other.vitals));
+    if let Some((name, other)) = better {
+        return Err(Refusal::new(
+            Slug::TargetBehind,
+            format!("{name} holds more of what was written than {target}"),
+            format!("name {name} as master"),
+        )
+        .about(target)
+        .with("better", name.to_string())
+        .with("better_offset", other.vitals.position())
+        .with("better_keys", other.vitals.keys)
+        .with("target_offset", state.vitals.position())
+        .with("target_keys", state.vitals.keys));
+    }
+    if state.vitals.is_master() {
+        return Ok(Acting::Node { node: target.clone(), adopt: Some(Right::Replacement) });
+    }
+    let step = Step::Promote { node: target.clone(), right: Right::Replacement };
+    Ok(Acting::First { steps: vec![step], would: Would::Switched })
+}
