@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 
-use crate::http::prefers_text;
+use crate::http::{json, prefers_text};
 use crate::metrics::{self, Metrics};
+use crate::problem::Intended;
 
 /// The latches of one daemon. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
@@ -87,10 +88,11 @@ fn readyz(readiness: &Readiness, headers: &HeaderMap) -> Response {
         if text.is_empty() {
             text.push_str("ready\n");
         }
-        return (status, text).into_response();
+        return (status, Extension(Intended), text).into_response();
     }
-    let body = serde_json::json!({"ready": waiting.is_empty(), "waiting": waiting});
-    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+    let mut response = json(status, &serde_json::json!({"ready": waiting.is_empty(), "waiting": waiting}));
+    response.extensions_mut().insert(Intended);
+    response
 }
 
 fn metrics_page(metrics: &Metrics) -> Response {

@@ -1,29 +1,61 @@
 //! The HTTP server under the daemons' routers.
 //!
-//! (essay follows with the full version)
+//! axum routes; the connections are ours. `axum::serve` sets no timer, so a client that sends one byte a
+//! second holds a connection for ever, and it takes any number of connections. Whoever can reach the port
+//! could so keep the operator out at the moment when a master has to move. Therefore:
+//!
+//! - [`serve`] runs its own accept loop over hyper's HTTP/1 connection, with deadlines for the header, the
+//!   body and a client that does not read, and with limits on bytes, header fields and connections.
+//! - When every place is taken, the oldest connection that is only waiting for its client is closed for
+//!   the newcomer: idle clients cannot shut out one that asks something. A connection whose request is
+//!   being worked on is never closed for another; if all are, the newcomer gets 503 `busy`.
+//! - A connection that ends while the client still sends is closed in two steps (end of our side, then
+//!   reading on for a moment): otherwise the kernel answers the unread bytes with a reset, and the client
+//!   loses the answer that told it what it did wrong.
+//!
+//! [`chassis`] is what every answer goes through: request id, the span, `Host` and `Origin`, panics, and
+//! the form of errors. It stands outside the router, not inside as an axum layer, because axum adds
+//! `Allow` to its 405 after the layers have run.
+//!
+//! Left out: HTTP/2 (its prior knowledge preface is answered by closing) and TLS (a proxy or a tunnel
+//! does it; the default address is loopback). tower-http has layers for a part of this, but not for the
+//! part below the request, and two places with limits are harder to reason about than one.
 
 mod body;
+mod connection;
+mod door;
+mod hosts;
+mod layer;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderMap, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use body::{Document, query, read_body};
 
+use crate::problem::Problem;
+
 /// Every limit of the HTTP face, and the names under which it may be asked.
 #[derive(Debug, Clone)]
 pub struct HttpLimits {
-    /// From the connection's begin, or the previous answer, to the end of the request's header.
+    /// From the begin of the connection, or from the previous answer, to the end of the request's header.
+    /// So it is also how long an idle connection is kept.
     pub header_read_timeout: Duration,
     /// From the end of the header to the end of the body.
     pub body_read_timeout: Duration,
+    /// How long a client may leave our answer unread while we have more to send.
+    pub write_stall_timeout: Duration,
     /// Largest body.
     pub body_bytes_max: usize,
-    /// Largest header block.
+    /// Largest header block. Not less than 8192 (hyper's own floor).
     pub header_bytes_max: usize,
     /// Most header fields.
     pub headers_max: usize,
@@ -40,6 +72,7 @@ impl Default for HttpLimits {
         HttpLimits {
             header_read_timeout: Duration::from_secs(5),
             body_read_timeout: Duration::from_secs(10),
+            write_stall_timeout: Duration::from_secs(10),
             body_bytes_max: 64 * 1024,
             header_bytes_max: 16 * 1024,
             headers_max: 64,
@@ -51,31 +84,65 @@ impl Default for HttpLimits {
 }
 
 /// The request's id: the client's `X-Request-Id` if it is sane, else made here. An extension of every
-/// request, also to be had as `axum::Extension<RequestId>`.
-#[derive(Debug, Clone)]
+/// request: handlers take it as `axum::Extension<RequestId>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub Arc<str>);
 
-/// Serves the router until shutdown, then drains within `drain_timeout`.
-pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, shutdown: CancellationToken) {
-    let router = chassis(router, &limits);
-    let done = shutdown.clone();
-    if let Err(error) =
-        axum::serve(listener, router).with_graceful_shutdown(async move { done.cancelled().await }).await
-    {
-        tracing::error!(%error, "http");
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-/// Puts the layers that every answer goes through around a router. [`serve`] does it by itself.
-pub fn chassis(router: Router, limits: &HttpLimits) -> Router {
-    router.layer(axum::Extension(Arc::new(limits.clone())))
+/// Serves the router until shutdown, then drains within `drain_timeout`.
+///
+/// It adds [`chassis`] by itself. It returns when every connection has ended or was cut.
+pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, shutdown: CancellationToken) {
+    let router = chassis(router, &limits);
+    door::serve(listener, router, Arc::new(limits), shutdown).await;
 }
 
-/// Whether the client asked for plain text (`Accept: text/plain`).
+/// Puts what every answer goes through around a router, for tests without sockets.
+pub fn chassis(router: Router, limits: &HttpLimits) -> Router {
+    layer::around(router, Arc::new(limits.clone()))
+}
+
+/// Whether the client asked for plain text (`Accept: text/plain`) rather than JSON.
 pub fn prefers_text(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value
-            .split(',')
-            .any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("text/plain"))
-    })
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for range in values.flat_map(|value| value.split(',')) {
+        let essence = range.split(';').next().unwrap_or("").trim();
+        if essence.eq_ignore_ascii_case("text/plain") {
+            return true;
+        }
+        if essence.eq_ignore_ascii_case("application/json")
+            || essence.eq_ignore_ascii_case("application/problem+json")
+        {
+            return false;
+        }
+    }
+    false
+}
+
+/// A JSON answer, with a line break at its end for people with curl.
+pub fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Response {
+    match serde_json::to_string(value) {
+        Ok(mut text) => {
+            text.push('\n');
+            let mut response = Response::new(Body::from(text));
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            Problem::internal("the answer could not be written as JSON").into_response()
+        }
+    }
+}
+
+/// The answer to a request that changed something: JSON, or `OK` for `Accept: text/plain`.
+pub fn json_or_ok<T: Serialize + ?Sized>(headers: &HeaderMap, status: StatusCode, value: &T) -> Response {
+    if prefers_text(headers) { (status, "OK\n").into_response() } else { json(status, value) }
 }

@@ -5,6 +5,8 @@
 //! added by the chassis in [`crate::http`], because a handler should not have to carry them. Nothing here
 //! logs: whoever handles an error decides whether it is worth a line.
 
+use std::ops::{Deref, DerefMut};
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -27,9 +29,14 @@ pub struct PointerError {
     pub detail: String,
 }
 
-/// An error answer. Build it with [`Problem::new`] and the `with_…` methods.
+/// An error answer. Build it with [`Problem::new`] and the `with_…` methods; its [`Members`] can be read and
+/// set as fields. It is one pointer wide, so that a `Result` with it costs nothing on the good path.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Members>);
+
+/// The members of a problem.
+#[derive(Debug, Clone)]
+pub struct Members {
     /// The machine's word for it: `would-lose-data`. Serialised as `type` behind [`TYPE_PREFIX`].
     pub slug: &'static str,
     /// The same for every problem of this slug.
@@ -56,10 +63,24 @@ pub struct Problem {
     pub headers: HeaderMap,
 }
 
+impl Deref for Problem {
+    type Target = Members;
+
+    fn deref(&self) -> &Members {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut Members {
+        &mut self.0
+    }
+}
+
 impl Problem {
     /// A problem with only the obligatory members.
     pub fn new(slug: &'static str, title: &'static str, status: u16, detail: impl Into<String>) -> Self {
-        Problem {
+        Problem(Box::new(Members {
             slug,
             title,
             status,
@@ -72,7 +93,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after_s: None,
             headers: HeaderMap::new(),
-        }
+        }))
     }
 
     /// Names the node.
@@ -172,13 +193,16 @@ impl Serialize for Problem {
 
 /// Marks a response that is a problem, so that the chassis can write it anew with the request id.
 #[derive(Clone)]
-#[allow(dead_code, reason = "read by the chassis layer")]
-pub(crate) struct Carried(pub(crate) Box<Problem>);
+pub(crate) struct Carried(pub(crate) Problem);
+
+/// Marks a response with an error status that is complete as it is, such as `/readyz`.
+#[derive(Clone)]
+pub(crate) struct Intended;
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.render(false);
-        response.extensions_mut().insert(Carried(Box::new(self)));
+        response.extensions_mut().insert(Carried(self));
         response
     }
 }

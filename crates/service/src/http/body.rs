@@ -7,8 +7,10 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 
 use super::HttpLimits;
+use super::connection::Watch;
 use crate::problem::Problem;
 
 /// Content types under which a document may come: the type is not evidence, the bytes are parsed.
@@ -40,9 +42,19 @@ pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
             return Err(Problem::unsupported_media_type(&text));
         }
     }
+    let watch = request.extensions().get::<Arc<Watch>>().cloned();
+    // What is announced to be too large is refused before `100 Continue` invites the client to send it.
+    if request.body().size_hint().lower() > limits.body_bytes_max as u64 {
+        return Err(Problem::body_too_large(limits.body_bytes_max));
+    }
     let body = Limited::new(request.into_body(), limits.body_bytes_max);
     match tokio::time::timeout(limits.body_read_timeout, body.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => {
+            if let Some(watch) = watch {
+                watch.body_read();
+            }
+            Ok(body.to_bytes())
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Problem::body_too_large(limits.body_bytes_max))
         }
