@@ -48,12 +48,14 @@ pub struct LoadOptions {
     pub writers: usize,
     /// Pause between two writes of one writer, measured from start to start; zero for none.
     pub interval: Duration,
-    /// Attempts after which a writer ends by itself.
+    /// Attempts, over all writers, after which they end by themselves.
     pub attempts_max: Option<u64>,
     /// How ids are written.
     pub kinds: Vec<Kind>,
     /// Prefix of all keys, and the key itself when `kinds` is only `Rpush`.
     pub key: String,
+    /// Beginning of every id; makes them unique when several loads share a key.
+    pub run: String,
     /// Wait after an error.
     pub retry: Duration,
 }
@@ -61,13 +63,15 @@ pub struct LoadOptions {
 impl LoadOptions {
     /// Eight writers that know `nodes` and offer about 8 000 writes per second together.
     pub fn new(nodes: &[SocketAddr]) -> Self {
+        let run = format!("{:08x}", fastrand::u32(..));
         Self {
             finder: Finder::Nodes(nodes.to_vec()),
             writers: 8,
             interval: Duration::from_millis(1),
             attempts_max: None,
             kinds: vec![Kind::Set, Kind::Rpush, Kind::Sadd],
-            key: format!("load:{:08x}", fastrand::u32(..)),
+            key: format!("load:{run}"),
+            run,
             retry: Duration::from_millis(1),
         }
     }
@@ -180,8 +184,8 @@ impl Drop for Load {
 }
 
 /// The id of an attempt.
-fn id(key: &str, writer: usize, number: usize) -> String {
-    format!("{key}-{writer}-{number}")
+fn id(run: &str, writer: usize, number: usize) -> String {
+    format!("{run}-{writer}-{number}")
 }
 
 /// The kind of the attempt with this number.

@@ -195,7 +195,7 @@ impl Ledger {
         let present = Present::read(&self.options, master, self.plain_keys());
         let mut tally = Tally { repeated: present.repeated, ..Tally::default() };
         for (writer, number, attempt) in self.attempts() {
-            let id = id(&self.options.key, writer, number);
+            let id = id(&self.options.run, writer, number);
             let there = present.ids.contains(&id);
             match attempt.outcome {
                 Outcome::Acknowledged => {
@@ -224,7 +224,7 @@ impl Ledger {
     fn plain_keys(&self) -> Vec<String> {
         self.attempts()
             .filter(|(_, number, _)| kind(&self.options.kinds, *number) == Kind::Set)
-            .map(|(writer, number, _)| id(&self.options.key, writer, number))
+            .map(|(writer, number, _)| id(&self.options.run, writer, number))
             .collect()
     }
 }

@@ -57,7 +57,8 @@ impl Writer {
         self.connect_all();
         self.find(None);
         let mut due = Instant::now();
-        while !stop.load(Ordering::Relaxed) && self.options.attempts_max.is_none_or(|max| self.made() < max) {
+        let share = self.share();
+        while !stop.load(Ordering::Relaxed) && share.is_none_or(|max| self.made() < max) {
             let attempt = self.attempt();
             let acknowledged = attempt.outcome == Outcome::Acknowledged;
             let node = attempt.node;
@@ -77,6 +78,12 @@ impl Writer {
         self.attempts
     }
 
+    /// This writer's part of all attempts.
+    fn share(&self) -> Option<u64> {
+        let (index, writers) = (self.index as u64, self.options.writers as u64);
+        self.options.attempts_max.map(|max| max / writers + u64::from(index < max % writers))
+    }
+
     fn made(&self) -> u64 {
         self.attempts.len() as u64
     }
@@ -94,7 +101,7 @@ impl Writer {
 
     fn write(&mut self, node: SocketAddr) -> Outcome {
         let number = self.attempts.len();
-        let id = id(&self.options.key, self.index, number);
+        let id = id(&self.options.run, self.index, number);
         let kind = kind(&self.options.kinds, number);
         let key = container(&self.options, kind, &id);
         let Ok(connection) = self.connection(node) else { return Outcome::Rejected("unsent".into()) };
