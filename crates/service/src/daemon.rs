@@ -36,6 +36,11 @@ where
     let outcome = runtime.block_on(async {
         let signals = shutdown::on_signals()?;
         tokio::spawn(notify::watchdog(signals.second.clone()));
+        let first = signals.first.clone();
+        tokio::spawn(async move {
+            first.cancelled().await;
+            notify::stopping();
+        });
         tokio::select! {
             outcome = Box::pin(body(config, signals.first.clone())) => outcome,
             () = signals.second.cancelled() => Err("stopped at once by a second signal".into()),

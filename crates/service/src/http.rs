@@ -28,6 +28,7 @@ mod hosts;
 mod layer;
 mod watched;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +94,24 @@ impl RequestId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The HTTP face cannot listen where it was told to.
+#[derive(Debug, thiserror::Error)]
+#[error("HTTP cannot listen on {address} (--listen)")]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
+/// Takes the address for [`serve`].
+///
+/// # Errors
+/// [`BindError`], which names the address.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { address, source })
 }
 
 /// Serves the router until shutdown, then drains within `drain_timeout`.

@@ -63,7 +63,7 @@ pub(super) fn command(program: &Program, settings: &[Setting]) -> Command {
     let mut command = Command::new(program.name)
         .version(program.version)
         .about(program.about)
-        .max_term_width(HELP_COLUMNS_MAX)
+        .bin_name(program.name)
         .after_help(
             "Flags win over variables, variables over defaults. An empty variable counts as unset.\n\
              Lists take commas or blanks. Durations are written 300ms, 5s, 2m.",
@@ -73,9 +73,6 @@ pub(super) fn command(program: &Program, settings: &[Setting]) -> Command {
     }
     command
 }
-
-/// Wider help is harder to read, however wide the terminal is.
-const HELP_COLUMNS_MAX: usize = 110;
 
 fn argument(program: &Program, setting: &Setting) -> Arg {
     let mut notes = vec![setting.env_name(program.env_prefix)];
