@@ -179,7 +179,7 @@ fn files_keep_their_size() {
         let listed = LARGER_FILES.iter().find(|(place, _)| place == path).map(|(_, lines)| *lines);
         match listed {
             Some(_) if lines <= FILE_LINES_MAX => {
-                wrong.push(format!("{path} has shrunk: take it off the list"))
+                wrong.push(format!("{path} has shrunk: take it off the list"));
             }
             Some(allowed) if lines > allowed.min(FILE_LINES_STOP) => {
                 wrong.push(format!(
@@ -187,7 +187,7 @@ fn files_keep_their_size() {
                 ));
             }
             None if lines > FILE_LINES_MAX => {
-                wrong.push(format!("{path}: {lines} lines of {FILE_LINES_MAX}"))
+                wrong.push(format!("{path}: {lines} lines of {FILE_LINES_MAX}"));
             }
             _ => {}
         }
@@ -281,7 +281,7 @@ fn links_and_commands_of_the_documents_exist() {
                 assert!(folder.join(file).exists(), "{path} links to {file}, which does not exist");
             }
         }
-        for command in text.lines().filter_map(|line| line.trim().split_whitespace().next()) {
+        for command in text.lines().filter_map(|line| line.split_whitespace().next()) {
             if command.starts_with("examples/") || command.starts_with(".ci/") {
                 assert!(is_executable(&root().join(command)), "{path} runs {command}, which cannot be run");
             }
