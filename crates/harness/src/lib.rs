@@ -33,6 +33,7 @@ pub mod process;
 pub mod redis;
 pub mod resp;
 pub mod wait;
+pub mod whole;
 
 pub use daemon::{Daemon, DaemonOptions};
 pub use etcd::Etcd;
@@ -40,3 +41,4 @@ pub use http::{Http, HttpAnswer};
 pub use load::{Load, LoadOptions};
 pub use redis::{Persistence, Redis, RedisOptions, topology};
 pub use wait::wait_until;
+pub use whole::{Whole, WholeOptions};
