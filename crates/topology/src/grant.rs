@@ -26,6 +26,8 @@ pub struct Grant<'a> {
     pub right: Right,
     /// The document this carries out.
     pub wanted: &'a Wanted,
+    /// Whether this is the document's own master; then the document is in force.
+    pub arrived: bool,
     /// Everybody, as observed before.
     pub observation: &'a Observation,
 }
@@ -71,7 +73,9 @@ impl Record {
         if grant.right == Right::Replacement {
             self.use_discards(grant.wanted);
         }
-        self.put_in_force(grant.wanted);
+        if grant.arrived {
+            self.put_in_force(grant.wanted);
+        }
         self.granted = Some(Granted {
             node: grant.node.clone(),
             endpoint: grant.endpoint,
@@ -173,6 +177,31 @@ impl Record {
             granted.replid = vitals.replid.clone();
         }
         true
+    }
+
+    /// Every node this record speaks of, which must be observed besides those of the document.
+    pub fn nodes(&self) -> Vec<NodeName> {
+        let wanted = self.wanted.iter().flat_map(|wanted| wanted.document.nodes().cloned());
+        let granted = self.granted.iter().map(|granted| granted.node.clone());
+        let parties = self.intent.iter().flat_map(|intent| {
+            let from = intent.from.iter().map(|from| from.node.clone());
+            from.chain([intent.to.node.clone()]).chain(intent.wanted.document.nodes().cloned())
+        });
+        let mut nodes: Vec<NodeName> =
+            wanted.chain(granted).chain(parties).chain(self.leaving.iter().cloned()).collect();
+        nodes.sort();
+        nodes.dedup();
+        nodes
+    }
+
+    /// Where a node of this record was when it was last dealt with, should its name not resolve now.
+    pub fn last_endpoint(&self, node: &NodeName) -> Option<SocketAddr> {
+        let granted = self.granted.iter().map(|granted| (&granted.node, granted.endpoint));
+        let parties = self.intent.iter().flat_map(|intent| {
+            let from = intent.from.iter().map(|from| (&from.node, from.endpoint));
+            from.chain([(&intent.to.node, intent.to.endpoint)])
+        });
+        granted.chain(parties).find(|(name, _)| *name == node).map(|(_, endpoint)| endpoint)
     }
 
     /// Renews the heartbeat with every node seen in good health; others stay as they were last seen.

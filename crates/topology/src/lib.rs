@@ -5,8 +5,10 @@
 //! runs against redis (in the dictator) and against a model of redis (in the simulation).
 
 pub mod address;
+pub mod audit;
 pub mod basis;
 pub mod command;
+pub mod conduct;
 pub mod document;
 pub mod grant;
 pub mod handover;
