@@ -13,8 +13,10 @@ use crate::resp::{Connection, Reply};
 const MONITOR_POLL: Duration = Duration::from_millis(50);
 
 /// Commands that change neither data nor role nor settings. `client|setname` and its like label a
-/// connection only; `replconf` and `psync` are a slave's part of replication.
-const READS: [&str; 28] = [
+/// connection only; `replconf` and `psync` are a slave's part of replication. `publish` is here since
+/// a slave neither keeps nor sends on what is published on it: it feels whether writes are paused.
+const READS: [&str; 30] = [
+    "acl|cat",
     "acl|whoami",
     "auth",
     "client|getname",
@@ -37,6 +39,7 @@ const READS: [&str; 28] = [
     "memory|usage",
     "ping",
     "psync",
+    "publish",
     "pubsub|numsub",
     "replconf",
     "role",
