@@ -1,0 +1,75 @@
+//! What every connection needs to know.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tells the local time in microseconds since the Unix epoch. Passed in, so that tests can bend it.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// How long a TCP connection may take to come about, unless a setting says otherwise.
+pub const CONNECT_DEADLINE_DEFAULT: Duration = Duration::from_millis(1000);
+
+/// A text that is not to be seen: it has no `Display`, and `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the one place that sends it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}
+
+/// Who to be towards the nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The ACL user; `None` is the default user.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// Settings of all connections.
+#[derive(Clone)]
+pub struct Settings {
+    /// `None`: the nodes ask for no password.
+    pub credentials: Option<Credentials>,
+    /// How long a TCP connection may take to come about.
+    pub connect_deadline: Duration,
+    /// The local time.
+    pub clock: Clock,
+}
+
+impl Settings {
+    /// No password, the default deadline.
+    pub fn new(clock: Clock) -> Self {
+        Self { credentials: None, connect_deadline: CONNECT_DEADLINE_DEFAULT, clock }
+    }
+
+    /// The user name to put into messages.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.credentials.as_ref().and_then(|credentials| credentials.username.as_deref())
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("credentials", &self.credentials)
+            .field("connect_deadline", &self.connect_deadline)
+            .finish_non_exhaustive()
+    }
+}
