@@ -13,6 +13,7 @@ tools_packages() {
     dig) echo bind9-dnsutils ;;
     protoc) echo protobuf-compiler libprotobuf-dev ;;
     cc) echo gcc libc6-dev ;;
+    systemd-analyze) echo systemd ;;
     *) echo "$1" ;;
   esac
 }

@@ -38,7 +38,8 @@ fn ready_status_watchdog_and_stopping_arrive() {
     let mut signalled = false;
     while !heard.contains("STOPPING=1") {
         let mut buffer = [0; 4096];
-        let bytes = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}; heard so far:\n{heard}"));
+        let bytes =
+            socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}; heard so far:\n{heard}"));
         heard.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
         heard.push('\n');
         if !signalled && heard.contains("READY=1") && heard.matches("WATCHDOG=1").count() >= 2 {
