@@ -23,6 +23,9 @@
 //! may still run, minutes later, when a stopped process reads its socket. Then both nodes stay
 //! read-only and recovery finds out, over a connection opened after the old one was ended at the node.
 
+mod evidence;
+mod way_back;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -395,110 +398,5 @@ impl HandOver {
             write_gap: now.saturating_sub(self.paused_at),
             after,
         }))
-    }
-
-    // === the way back ===
-
-    fn park_target(&mut self, refusal: Refusal) -> Action {
-        self.state = State::ParkingTarget { refusal: Box::new(refusal) };
-        let command = Command::Assign { to: Assignment::Parked, unpause: false, reading: Reading::Brief };
-        self.order(Who::To, "park-target", command)
-    }
-
-    fn target_parked(&mut self, answer: Answer, refusal: Refusal) -> Action {
-        match answer {
-            Ok(Reply::Assigned(assigned)) if assigned.after.is_parked() => self.undo(refusal),
-            _ => self.end(End::Unknown(self.unknown("park-target"))),
-        }
-    }
-
-    fn undo(&mut self, refusal: Refusal) -> Action {
-        self.state = State::Undoing { refusal: Box::new(refusal) };
-        let command = Command::Assign { to: Assignment::Master, unpause: true, reading: Reading::Brief };
-        self.order(Who::From, "undo", command)
-    }
-
-    fn undone(&mut self, answer: Answer, refusal: Refusal) -> Action {
-        match answer {
-            Ok(Reply::Assigned(assigned)) if assigned.after.is_master() => self.end(End::Unchanged(refusal)),
-            _ => self.end(End::Unknown(self.unknown("undo"))),
-        }
-    }
-
-    // === evidence and words ===
-
-    /// The target's vitals if it is still the slave it was.
-    fn target_vitals(&self, answer: Answer, step: &'static str) -> Result<Vitals, Refusal> {
-        match answer {
-            Ok(Reply::Vitals(vitals))
-                if vitals.run_id == self.to.run_id && vitals.replid == self.replid && !vitals.is_master() =>
-            {
-                Ok(*vitals)
-            }
-            Ok(Reply::Vitals(vitals)) => Err(self.changed(Who::To, step, &vitals)),
-            other => Err(self.refused(Who::To, step, other)),
-        }
-    }
-
-    fn side(&self, who: Who) -> &Side {
-        match who {
-            Who::From => &self.from,
-            Who::To => &self.to,
-        }
-    }
-
-    fn refused(&self, who: Who, step: &'static str, answer: Answer) -> Refusal {
-        let side = self.side(who);
-        match answer {
-            Err(failure) => Refusal::of_unknown(&side.node, failure.reason()).during(step),
-            Ok(_) => Refusal::new(
-                Slug::Internal,
-                format!("{} answered {step} with something else", side.node),
-                "report this as a fault of the dictator",
-            )
-            .about(&side.node)
-            .during(step),
-        }
-    }
-
-    fn rejected(&self, who: Who, step: &'static str, error: &str) -> Refusal {
-        let node = &self.side(who).node;
-        Refusal::new(Slug::NodeRefused, format!("{node} refused {step}: {error}"), "see the error of redis")
-            .about(node)
-            .during(step)
-            .with("error", error)
-    }
-
-    fn changed(&self, who: Who, step: &'static str, vitals: &Vitals) -> Refusal {
-        let side = self.side(who);
-        Refusal::new(
-            Slug::TargetUnfit,
-            format!("{} changed while the hand-over was prepared", side.node),
-            "send the document again; if this repeats, see who else gives this node orders",
-        )
-        .about(&side.node)
-        .during(step)
-        .with("run_id", vitals.run_id.0.clone())
-        .with("expected_run_id", side.run_id.0.clone())
-        .with("replid", vitals.replid.0.clone())
-        .with("expected_replid", self.replid.0.clone())
-        .with("role", if vitals.is_master() { "master" } else { "slave" })
-    }
-
-    fn unknown(&self, step: &'static str) -> Refusal {
-        let node = match step {
-            "demote" | "undo" => &self.from.node,
-            _ => &self.to.node,
-        };
-        Refusal::new(
-            Slug::OutcomeUnknown,
-            format!("{node} did not say whether {step} was done; until that is known no node takes writes"),
-            "nothing need be done if the node comes back: this is resolved by itself; see GET /status",
-        )
-        .about(node)
-        .during(step)
-        .with("from", self.from.node.to_string())
-        .with("to", self.to.node.to_string())
-        .with("frozen_offset", self.goal)
     }
 }

@@ -11,25 +11,28 @@
 //! After any uncertain step it does not improvise: it observes again, and the plan that follows is made
 //! from what is then known. Passes and time are bounded.
 
+mod answers;
+mod contract;
+mod handing_over;
 mod observe;
+mod recording;
 mod report;
 mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::address::NodeName;
 use crate::audit;
-use crate::command::{Answer, Order};
 use crate::handover::HandOverLimits;
 use crate::mutant;
 use crate::observation::{Observation, Vitals};
-use crate::plan::{Pending, Plan, Policy, Right, Step, Would, plan};
-use crate::receipt::{Receipt, ReceiptStep};
+use crate::plan::{Pending, Plan, Right, Step, Would, plan};
+use crate::receipt::ReceiptStep;
 use crate::record::{Record, Wanted};
 use crate::refusal::{Refusal, Slug};
 
+pub use contract::{Effect, Event, Finish, Job, Limits, Names, Outcome, Purpose};
 use observe::Observing;
 use steps::Running;
 
@@ -41,138 +44,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 const VERIFY_INTERVAL_FIRST: Duration = Duration::from_millis(5);
 const VERIFY_GROWTH_PERCENT: u32 = 160;
 const VERIFY_INTERVAL_MAX: Duration = Duration::from_millis(250);
-
-/// Where every name leads, resolved once and frozen; or why it leads nowhere.
-pub type Names = BTreeMap<NodeName, Result<Vec<SocketAddr>, String>>;
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Apply this document.
-    Apply(Wanted),
-    /// Only say what applying it would do.
-    DryRun(Wanted),
-    /// Keep the document in force true, and resolve what is open.
-    Enforce,
-}
-
-/// One change.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// What is to be done.
-    pub purpose: Purpose,
-    /// What the dictator may do.
-    pub policy: Policy,
-    /// Warnings about the document, for the receipt.
-    pub warnings: Vec<String>,
-    /// The wall clock at the start, in milliseconds since the Unix epoch; for the heartbeat.
-    pub started_unix_ms: u64,
-}
-
-/// Limits of one change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How long writes may be paused.
-    pub write_pause: Duration,
-    /// How long a change may take before it is given up (never in the middle of a hand-over).
-    pub apply_timeout: Duration,
-    /// Deadline of one observation, connecting included.
-    pub observe_deadline: Duration,
-    /// Deadline of every other command.
-    pub order_deadline: Duration,
-    /// How long links are waited for after the answer.
-    pub verify_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            write_pause: Duration::from_secs(1),
-            apply_timeout: Duration::from_secs(30),
-            observe_deadline: Duration::from_secs(1),
-            order_deadline: Duration::from_secs(2),
-            verify_timeout: Duration::from_secs(20),
-        }
-    }
-}
-
-/// What the conductor wants done.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Send this and report with [`Event::Answer`].
-    Order {
-        /// For the answer.
-        ticket: u64,
-        /// What.
-        order: Order,
-    },
-    /// Make this record durable and report with [`Event::Saved`].
-    Save {
-        /// For the answer.
-        ticket: u64,
-        /// The whole record.
-        record: Box<Record>,
-    },
-    /// Report with [`Event::Woken`] at this time. A later `Wake` replaces an earlier one.
-    Wake {
-        /// On the clock of `now`.
-        at: Duration,
-    },
-    /// A step begins; for logs and status.
-    Began {
-        /// The step's name.
-        step: &'static str,
-        /// The node.
-        node: NodeName,
-    },
-    /// The change can be answered; verification goes on.
-    Announce(Box<Receipt>),
-    /// All is done.
-    Finished(Box<Finish>),
-}
-
-/// What came of an effect.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Of an order.
-    Answer {
-        /// Of which.
-        ticket: u64,
-        /// The answer.
-        answer: Answer,
-    },
-    /// Of a save.
-    Saved {
-        /// Of which.
-        ticket: u64,
-        /// Whether it is durable, or why not.
-        result: Result<(), String>,
-    },
-    /// The time asked for has come.
-    Woken,
-}
-
-/// How it ended.
-#[derive(Clone, Debug)]
-pub struct Finish {
-    /// The receipt or plan, or why not.
-    pub result: Result<Outcome, Refusal>,
-    /// The record as it is now; durable except where `record_unsaved` says otherwise.
-    pub record: Record,
-    /// Why the last save failed, if it did.
-    pub record_unsaved: Option<String>,
-    /// The nodes as last observed.
-    pub observation: Observation,
-}
-
-/// A good end.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// What was done.
-    Done(Box<Receipt>),
-    /// What would be done.
-    Planned(Box<Plan>),
-}
 
 #[derive(Debug)]
 enum Phase {

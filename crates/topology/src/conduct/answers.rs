@@ -1,0 +1,209 @@
+//! Judging what came of each step.
+//!
+//! An answer that proves less than it should never ends in a guess: the rest of the plan is dropped and
+//! the nodes are observed again, so that the next plan is made from what is then known.
+
+use std::time::Duration;
+
+use super::recording::internal;
+use super::steps::{AfterSave, Running};
+use super::{Conduct, Effect, RETRY_INTERVAL};
+use crate::address::NodeName;
+use crate::basis::{Basis, Reference};
+use crate::command::{Answer, Assigned, Failure, Reply};
+use crate::observation::{Unknown, Vitals};
+use crate::plan::{Pending, Right, loss};
+use crate::refusal::{Refusal, Slug};
+
+/// Wait between looks at a target that is syncing.
+const SYNC_INTERVAL: Duration = Duration::from_millis(20);
+
+impl Conduct {
+    pub(super) fn parked(&mut self, node: &NodeName, at: Duration, answer: Answer) {
+        self.log("park", node, at);
+        match assigned(answer) {
+            Ok(assigned) if assigned.after.is_parked() => {
+                self.dirty |= self.record.leaving.contains(node);
+                self.record.leaving.retain(|leaving| leaving != node);
+            }
+            Ok(_) => self.again = true,
+            Err(failure) => {
+                self.tally.warnings.push(format!("{node} could not be parked: it {}", failure.reason()));
+                // Without this node's state nothing that depends on it may be decided.
+                self.queue.clear();
+                self.again = self.again && !self.out_of_time();
+            }
+        }
+        self.next_steps();
+    }
+
+    pub(super) fn attach_read(&mut self, node: NodeName, to: NodeName, at: Duration, answer: Answer) {
+        self.log("park", &node, at);
+        let assigned = match assigned(answer) {
+            Ok(assigned) if assigned.accepted.is_ok() => assigned,
+            other => return self.not_attached(node, &reason(other)),
+        };
+        let Some(leader) = self.leader_vitals(&to) else {
+            return self.not_attached(node, "its master is gone");
+        };
+        let wanted = self.wanted();
+        let discard = wanted.as_ref().map_or(&[][..], |wanted| &wanted.document.discard);
+        let judged =
+            Reference { acting: &leader, record: &self.record, discard }.judge(&node, &assigned.after);
+        match judged {
+            Ok(basis) => self.follow(node, &to, basis),
+            Err(no_basis) => {
+                let refusal = loss(&node, &assigned.after, no_basis);
+                self.not_attached(node, &refusal.detail);
+            }
+        }
+    }
+
+    pub(super) fn followed(&mut self, node: NodeName, basis: Basis, at: Duration, answer: Answer) {
+        self.log("attach", &node, at);
+        match assigned(answer) {
+            Ok(assigned) if assigned.accepted.is_ok() => {
+                if basis == Basis::Discarded
+                    && let Some(wanted) = self.wanted()
+                {
+                    self.record.spend_discards(&node, &wanted);
+                    self.dirty = true;
+                }
+                if !self.tally.told.contains(&node) {
+                    self.tally.told.push(node);
+                }
+                self.next_steps();
+            }
+            other => {
+                let why = reason(other);
+                self.not_attached(node, &why);
+            }
+        }
+    }
+
+    /// A slave that could not be attached is pending; a target ends the change.
+    fn not_attached(&mut self, node: NodeName, why: &str) {
+        let is_target = self.wanted().is_some_and(|wanted| wanted.document.master == node);
+        if is_target {
+            let refusal = Refusal::new(
+                Slug::NodeUnreachable,
+                format!("{node} could not be attached: {why}"),
+                "see why, then send the document again",
+            );
+            return self.fail(refusal.about(&node).during("attach"));
+        }
+        self.tally.pending.retain(|pending| pending.node != node);
+        self.tally.pending.push(Pending { node, reason: why.to_owned() });
+        self.next_steps();
+    }
+
+    pub(super) fn synced(&mut self, node: NodeName, to: NodeName, answer: Answer) {
+        let leader = self.observation.vitals(&to).map(|vitals| vitals.replid.clone());
+        let vitals = match answer {
+            Ok(Reply::Vitals(vitals)) => vitals,
+            Ok(_) => return self.fail(internal("await-sync")),
+            Err(failure) => {
+                return self.fail(Refusal::of_unknown(&node, failure.reason()).during("await-sync"));
+            }
+        };
+        let up = vitals.following().is_some_and(|following| following.link_up);
+        if up && !vitals.loading && Some(&vitals.replid) == leader.as_ref() {
+            let was_up =
+                self.observation.vitals(&node).and_then(Vitals::following).is_some_and(|link| link.link_up);
+            if was_up {
+                // It was only lagging; give it a moment before it is measured again.
+                self.queue.clear();
+                return self.rest(RETRY_INTERVAL);
+            }
+            return self.next_steps();
+        }
+        if self.now.saturating_sub(self.started) >= self.limits.apply_timeout {
+            let refusal = Refusal::new(
+                Slug::SyncTimeout,
+                format!(
+                    "{node} did not finish its sync with {to} within {} s; nothing was paused, it goes on syncing",
+                    self.limits.apply_timeout.as_secs()
+                ),
+                format!(
+                    "see why {node} is slow (its log tells), or allow a longer --apply-timeout; then send the document again"
+                ),
+            );
+            let refusal = refusal.about(&node).during("await-sync");
+            return self.fail(refusal.with("link_up", up).with("offset", vitals.position()));
+        }
+        let ticket = self.ticket();
+        self.running.insert(ticket, Running::Sync { node, to });
+        self.effects.push(Effect::Wake { at: self.now + SYNC_INTERVAL });
+    }
+
+    pub(super) fn promoted(&mut self, node: &NodeName, right: Right, at: Duration, answer: Answer) {
+        self.log("promote", node, at);
+        match assigned(answer) {
+            Ok(assigned) if assigned.accepted.is_ok() && assigned.after.is_master() => {
+                self.grant(node, right, &assigned.after);
+            }
+            Err(failure @ Failure::NotExecuted(Unknown::Refuses(_))) => {
+                let refusal = Refusal::of_unknown(node, failure.reason()).during("promote");
+                self.fail(refusal);
+            }
+            other => {
+                let why = reason(other);
+                self.uncertain.get_or_insert_with(|| {
+                    Refusal::new(
+                        Slug::OutcomeUnknown,
+                        format!("{node} did not say whether it was promoted: {why}"),
+                        "nothing need be done if the node comes back: this is resolved by itself; see GET /status",
+                    )
+                    .about(node)
+                    .during("promote")
+                });
+                self.look_again();
+            }
+        }
+    }
+
+    pub(super) fn undone(&mut self, node: &NodeName, at: Duration, answer: Answer) {
+        self.log("undo", node, at);
+        match assigned(answer) {
+            Ok(assigned) if assigned.accepted.is_ok() && assigned.after.is_master() => {
+                self.record.intent = None;
+                self.save(AfterSave::Granted);
+            }
+            _ => self.look_again(),
+        }
+    }
+
+    /// Drops the rest of this plan and observes again shortly.
+    pub(super) fn look_again(&mut self) {
+        self.queue.clear();
+        self.running.clear();
+        if self.out_of_time() {
+            let refusal = self.uncertain.take().unwrap_or_else(|| internal("look-again"));
+            return self.fail(refusal);
+        }
+        self.rest(RETRY_INTERVAL);
+    }
+
+    fn leader_vitals(&self, to: &NodeName) -> Option<Vitals> {
+        let granted = self.record.granted.as_ref();
+        let newer = self.leader.as_ref().filter(|vitals| {
+            granted.is_some_and(|granted| granted.node == *to && granted.run_id == vitals.run_id)
+        });
+        newer.or_else(|| self.observation.vitals(to)).cloned()
+    }
+}
+
+fn assigned(answer: Answer) -> Result<Assigned, Failure> {
+    match answer {
+        Ok(Reply::Assigned(assigned)) => Ok(*assigned),
+        Ok(_) => Err(Failure::NoReply(Unknown::NotRedis("an answer to another question".to_owned()))),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn reason(outcome: Result<Assigned, Failure>) -> String {
+    match outcome {
+        Ok(assigned) => assigned.accepted.err().unwrap_or_else(|| "it did not take the role".to_owned()),
+        Err(failure) => format!("it {}", failure.reason()),
+    }
+}

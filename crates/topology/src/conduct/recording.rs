@@ -1,0 +1,113 @@
+//! What the conductor writes down: grants, dropped intents, and what goes on after each save.
+//!
+//! A record that cannot be written stops a change only as long as nothing was sent. After a grant it is
+//! a warning: the right was given and cannot be taken back.
+
+use super::Conduct;
+use super::steps::{AfterSave, Running};
+use crate::address::NodeName;
+use crate::command::Command;
+use crate::grant::Grant;
+use crate::observation::Vitals;
+use crate::plan::Right;
+use crate::refusal::{Refusal, Slug};
+
+impl Conduct {
+    pub(super) fn adopt(&mut self, node: &NodeName, right: Right) {
+        if let Some(vitals) = self.observation.vitals(node).cloned() {
+            self.grant(node, right, &vitals);
+        } else {
+            self.again = true;
+        }
+    }
+
+    pub(super) fn drop_intent(&mut self, node: Option<NodeName>) {
+        self.record.intent = None;
+        self.save(AfterSave::Granted);
+        if let Some(node) = node.filter(|node| self.observation.vitals(node).is_some_and(Vitals::is_master)) {
+            self.order(&node, Command::Unpause, Running::Unpause);
+        }
+    }
+
+    pub(super) fn grant(&mut self, node: &NodeName, right: Right, vitals: &Vitals) {
+        let endpoint = self.observation.nodes.get(node).and_then(|observed| observed.endpoint);
+        // A recovered hand-over puts its own document in force; the change goes on with its own.
+        let intent = self.record.intent.as_ref().map(|intent| intent.wanted.clone());
+        let (Some(endpoint), Some(wanted)) = (endpoint, intent.or_else(|| self.wanted())) else {
+            self.again = true;
+            return;
+        };
+        self.note_right(right);
+        let observation = &self.observation;
+        // Granted on the way to another target: the document is in force once that one is master.
+        let arrived = crate::plan::same_node(observation, node, &wanted.document.master);
+        let grant = Grant { node, endpoint, vitals, right, wanted: &wanted, arrived, observation };
+        self.record.grant(&grant);
+        self.leader = Some(vitals.clone());
+        self.uncertain = None;
+        self.save(AfterSave::Granted);
+    }
+
+    pub(super) fn on_saved(&mut self, ticket: u64, result: Result<(), String>) {
+        let Some(Running::Save(after)) = self.running.remove(&ticket) else { return };
+        match &result {
+            Ok(()) => {
+                self.dirty = false;
+                self.record_unsaved = None;
+            }
+            Err(why) => self.record_unsaved = Some(why.clone()),
+        }
+        match after {
+            AfterSave::HandOver(mut machine) => {
+                if result.is_err() {
+                    self.record.intent = None;
+                }
+                let action = machine.saved(result, self.now);
+                self.drive(machine, action);
+            }
+            AfterSave::Steps => match result {
+                Ok(()) => self.next_steps(),
+                Err(why) => self.fail_unsaved(&why),
+            },
+            AfterSave::Granted => {
+                if let Err(why) = result {
+                    // The right was given and cannot be taken back; say so, and go on.
+                    self.tally.warnings.push(format!(
+                        "the record could not be written ({why}); mend the state directory before the dictator restarts"
+                    ));
+                }
+                self.next_steps();
+            }
+            AfterSave::Refuse(refusal) => self.fail(*refusal),
+            AfterSave::Finish => match result {
+                Err(why) if !self.announced && self.job.purpose != super::Purpose::Enforce => {
+                    self.fail_unsaved(&why);
+                }
+                _ => self.done(),
+            },
+        }
+    }
+
+    /// Nothing was done yet and the record cannot hold the new document: the old one stays in force.
+    fn fail_unsaved(&mut self, why: &str) {
+        self.record = self.before.clone();
+        self.fail(not_writable(why));
+    }
+}
+
+fn not_writable(why: &str) -> Refusal {
+    Refusal::new(
+        Slug::RecordNotWritable,
+        format!("the record cannot be written: {why}; nothing was changed"),
+        "make the state directory writable (space, permissions), then send the document again",
+    )
+}
+
+pub(super) fn internal(step: &'static str) -> Refusal {
+    Refusal::new(
+        Slug::Internal,
+        format!("the change lost its way at {step}"),
+        "report this as a fault of the dictator",
+    )
+    .during(step)
+}
