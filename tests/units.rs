@@ -78,12 +78,19 @@ fn the_units_are_as_closed_as_systemd_can_make_them() {
         assert!(exposure_tenths(&folder.path().join(name)) <= EXPOSURE_TENTHS_MAX, "{name}");
     }
     let without = exposure_tenths(&folder.path().join("dnsd.service"));
-    let drop_ins = folder.path().join("dnsd.service.d");
-    fs::create_dir(&drop_ins).expect("a folder");
-    fs::copy(units().join("dnsd.service.d/port-53.conf"), drop_ins.join("port-53.conf")).expect("a copy");
-    assert_eq!(analyze(&["verify"], &folder.path().join("dnsd.service")), "");
-    let with = exposure_tenths(&folder.path().join("dnsd.service"));
-    assert!(without < with && with <= EXPOSURE_TENTHS_MAX, "{without} without port 53, {with} with it");
+    for drop_in in ["dnsd.service.d/port-53.conf", "redis-node@.service.d/users.conf"] {
+        let place = folder.path().join(drop_in);
+        fs::create_dir(place.parent().expect("a folder")).expect("a folder");
+        fs::copy(units().join(drop_in), place).expect("a copy");
+        let unit = drop_in.split(".d/").next().expect("a unit");
+        let instance = folder.path().join(unit.replace("@.", "@redis-1."));
+        if unit.contains('@') {
+            fs::copy(folder.path().join(unit), &instance).expect("an instance of the template");
+        }
+        assert_eq!(analyze(&["verify"], &instance), "", "{drop_in}");
+        assert!(exposure_tenths(&instance) <= EXPOSURE_TENTHS_MAX, "{drop_in}");
+    }
+    assert!(without < exposure_tenths(&folder.path().join("dnsd.service")), "the drop-in is seen");
 }
 
 fn exposure_tenths(unit: &Path) -> u32 {
