@@ -29,6 +29,18 @@ impl Refusal {
         quoted(&format!("{} {}", self.code, self.detail))
     }
 
+    /// What lies behind it: EXEC that is not let through answers `EXECABORT` with the reason inside
+    /// (redis multi.c `execCommandAbort`).
+    fn cause(&self) -> Self {
+        let inner = self.detail.split_once("because of: ").filter(|_| self.code == "EXECABORT");
+        inner.map_or_else(|| self.clone(), |(_, cause)| Self::from_text(cause))
+    }
+
+    fn from_text(text: &str) -> Self {
+        let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
+        Self { code: code.to_owned(), detail: detail.to_owned() }
+    }
+
     /// The command is not known by this name.
     pub(crate) fn is_unknown_command(&self) -> bool {
         self.code == "ERR" && self.detail.to_ascii_lowercase().starts_with("unknown ")
@@ -36,7 +48,7 @@ impl Refusal {
 
     /// The user may not run the command, or the command has another name; trying again is no use.
     pub(crate) fn is_lasting(&self) -> bool {
-        self.code == "NOPERM" || self.is_unknown_command()
+        self.cause().code == "NOPERM" || self.is_unknown_command()
     }
 
     /// A password was sent to a node that has none, which is no reason to stop.
@@ -47,6 +59,7 @@ impl Refusal {
 
 /// Why the node refused a line, and what to do.
 pub(crate) fn refusal(user: Option<&str>, line: &Line, refusal: &Refusal) -> Unknown {
+    let refusal = &refusal.cause();
     let who = user.unwrap_or("default");
     let sent = line.name;
     let text = match refusal.code.as_str() {
@@ -126,9 +139,7 @@ fn not_redis(opening: &[u8]) -> Option<Unknown> {
         ));
     }
     if let Some(error) = line.strip_prefix('-') {
-        let (code, detail) = error.split_once(' ').unwrap_or((error, ""));
-        let said = Refusal { code: code.to_owned(), detail: detail.to_owned() };
-        return Some(refusal(None, &Line::GREETING, &said));
+        return Some(refusal(None, &Line::GREETING, &Refusal::from_text(error)));
     }
     match opening.first() {
         None | Some(b'+' | b':' | b'$' | b'*') => None,

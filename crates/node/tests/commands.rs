@@ -17,7 +17,7 @@ fn assign(to: Assignment) -> Command {
     Command::Assign { to, unpause: false, reading: Reading::Brief }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn observe_reads_everything_and_nothing_but() {
     let options = RedisOptions::plain().line("masterauth hush").line("min-replicas-to-write 0");
     let master = Redis::start_with(&options);
@@ -58,7 +58,7 @@ async fn observe_reads_everything_and_nothing_but() {
     assert_eq!(master.command_counts().of("publish"), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_connection_is_named_by_its_epoch_and_stays() {
     let node = Redis::start();
     let bench = Bench::new(settings());
@@ -72,7 +72,7 @@ async fn the_connection_is_named_by_its_epoch_and_stays() {
     assert_eq!(node.command_counts().of("acl|cat"), 1, "asked once per connection");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_left_on_a_slave_is_felt_and_the_probe_does_not_stay() {
     let node = Redis::start();
     node.command("CLIENT PAUSE 20000 WRITE");
@@ -86,7 +86,7 @@ async fn a_pause_left_on_a_slave_is_felt_and_the_probe_does_not_stay() {
     assert_eq!(bench.observe(node.address()).await.paused, Some(false));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_who_give_orders_are_seen() {
     let node = Redis::start();
     let mut sentinel = node.connect();
@@ -109,7 +109,7 @@ async fn others_who_give_orders_are_seen() {
     assert_eq!(bench.observe(node.address()).await.dictators, vec![]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_id_zero_kills_nobody() {
     let node = Redis::start();
     let mut bystander = node.connect();
@@ -120,7 +120,7 @@ async fn the_id_zero_kills_nobody() {
     assert!(bystander.command(&["PING"]).is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hand_over_by_hand() {
     let old = Redis::start_with(&RedisOptions::plain());
     let target = Redis::start();
@@ -161,7 +161,7 @@ async fn a_hand_over_by_hand() {
     assert_eq!(target.full_resyncs(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unpause_and_poll() {
     let node = Redis::start_with(&RedisOptions::plain());
     let bench = Bench::new(settings());
@@ -173,7 +173,7 @@ async fn unpause_and_poll() {
     assert_eq!((polled.keys, polled.write_calls), (1, None));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_right_to_act_only_reads_go_out() {
     let node = Redis::start();
     let bench = Bench::new(settings());
@@ -199,7 +199,7 @@ async fn without_the_right_to_act_only_reads_go_out() {
     assert!(assigned(promoted).after.is_master());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(clippy::print_stderr, reason = "this test is there to show numbers")]
 async fn how_long_things_take() {
     let node = Redis::start();
