@@ -167,6 +167,19 @@ async fn a_body_of_exactly_the_limit_is_taken() {
 }
 
 #[tokio::test]
+async fn who_asks_before_sending_is_invited() {
+    let server = Server::start(short()).await;
+    let mut stream = server.connect().await;
+    let header = "PUT /master HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    stream.write_all(header.as_bytes()).await.unwrap();
+    let mut invitation = [0; 25];
+    stream.read_exact(&mut invitation).await.unwrap();
+    assert_eq!(&invitation, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"{}").await.unwrap();
+    assert_status(&read_to_end(&mut stream).await, 200);
+}
+
+#[tokio::test]
 async fn headers_that_are_too_large_or_too_many_are_a_431() {
     let server = Server::start(short()).await;
     let large = format!("GET /get HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(100 * 1024));
