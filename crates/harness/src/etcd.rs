@@ -3,9 +3,10 @@
 //! Keys are written with `etcdctl`, as operators and unit files do, so that what the observer sees
 //! is what it will see in earnest.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -27,7 +28,7 @@ const STARTS_MAX: usize = 5;
 pub struct Etcd {
     process: Process,
     client: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Etcd {
@@ -40,7 +41,7 @@ impl Etcd {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let (client, peer) = (free_address(), free_address());
             let process = Process::new(recipe(folder.path().to_path_buf(), client, peer));
-            let mut etcd = Self { process, client, _folder: folder };
+            let mut etcd = Self { process, client, folder };
             etcd.process.start();
             if etcd.wait_ready() {
                 return etcd;
@@ -73,6 +74,26 @@ impl Etcd {
         answer["header"]["revision"].as_u64().expect("a revision")
     }
 
+    /// Writes a key with any bytes, more than a command line can carry, and returns the revision of the
+    /// store after that.
+    ///
+    /// # Panics
+    /// When etcdctl fails.
+    pub fn put_bytes(&self, key: &str, value: &[u8]) -> u64 {
+        let mut child = Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &self.url(), "-w", "json", "put", key])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("etcdctl can be started; is it installed?");
+        child.stdin.take().expect("its standard input").write_all(value).expect("etcdctl reads the value");
+        let output = checked(child.wait_with_output().expect("etcdctl ends"));
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("etcdctl prints JSON");
+        answer["header"]["revision"].as_u64().expect("a revision")
+    }
+
     /// The value of a key, if it has one.
     ///
     /// # Panics
@@ -83,12 +104,13 @@ impl Etcd {
         (!text.is_empty()).then(|| text.trim_end_matches('\n').to_owned())
     }
 
-    /// Deletes a key.
+    /// Deletes a key and returns the revision of the store after that.
     ///
     /// # Panics
     /// When etcdctl fails.
-    pub fn delete(&self, key: &str) {
-        checked(self.etcdctl(&["del", key]));
+    pub fn delete(&self, key: &str) -> u64 {
+        let answer = self.etcdctl_json(&["del", key]);
+        answer["header"]["revision"].as_u64().expect("a revision")
     }
 
     /// Forgets everything before `revision`.
@@ -102,6 +124,16 @@ impl Etcd {
     /// Stops the member; its data stays.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Starts it again on the same ports with no data at all, as after a disk was replaced.
+    ///
+    /// # Panics
+    /// When its data cannot be removed or it does not answer in time.
+    pub fn start_empty(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.folder.path().join("data")).expect("etcd's data can be removed");
+        self.start_again();
     }
 
     /// Starts it again with its data, on the same ports.

@@ -1,0 +1,272 @@
+//! One PUT of one document to one URL, by one deadline.
+//!
+//! The URL's host is resolved anew each time and the request goes to a numeric address, so what is asked
+//! and who answered can be reported, and every instance behind a name gets its turn: the one that answered
+//! last is asked first, the next one if nobody answers there or it says 503.
+//!
+//! The client follows no redirect, takes no proxy from the environment, and reads at most
+//! [`ANSWER_BYTES_MAX`] of an answer. Connections are not kept warm by force: our daemons close idle ones
+//! after seconds, and opening one costs one round trip.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH, RETRY_AFTER};
+use resolve::{ResolveError, Resolver};
+use serde::Serialize;
+use service::clock;
+use tokio::time::{Instant, timeout, timeout_at};
+use topology::NodeName;
+
+use crate::answer::{self, Told, Verdict};
+use crate::notify_url::{HTTP_PORT, NotifyUrl};
+
+/// Most bytes read of an answer's body.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Deadline of a TCP connection to one instance.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// Deadline of reading an answer's body, which only serves to explain the status.
+const BODY_DEADLINE: Duration = Duration::from_secs(1);
+/// Deadline of asking for the version a receiver has.
+const ETAG_DEADLINE: Duration = Duration::from_secs(5);
+/// Idle connections are dropped before the other side does (our daemons do so after five seconds).
+const POOL_IDLE: Duration = Duration::from_secs(3);
+/// The header with the revision.
+const REVISION_HEADER: &str = "X-Topology-Revision";
+/// The header with the id that is the same along a chain.
+const REQUEST_ID_HEADER: &str = "X-Request-Id";
+
+/// What is delivered along a chain.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The trigger's revision.
+    pub revision: u64,
+    /// The document, byte by byte as it was written.
+    pub body: Bytes,
+    /// The same at every URL of one attempt.
+    pub request_id: String,
+    /// Sent with `If-Match` on what the receiver has: it may know a later revision, and that is meant.
+    pub accepted: bool,
+}
+
+/// How one URL took it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The letter's revision.
+    pub revision: u64,
+    /// The id under which the receiver logged it.
+    pub request_id: String,
+    /// When it was over, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// How long it took.
+    pub took_ms: u64,
+    /// Who answered, or was asked last.
+    pub instance: Option<SocketAddr>,
+    /// The status; `None` if no answer came.
+    pub status: Option<u16>,
+    /// What follows.
+    pub verdict: Verdict,
+    /// The problem's slug.
+    pub problem: Option<String>,
+    /// The problem's detail, or what happened instead of an answer.
+    pub detail: Option<String>,
+    /// What the problem says to do next.
+    #[serde(rename = "do")]
+    pub do_next: Option<String>,
+    /// How long the receiver asked to be left alone.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+/// Delivers letters.
+pub struct Courier {
+    client: reqwest::Client,
+    urls: Vec<NotifyUrl>,
+    /// For each URL, which of its instances is asked first.
+    first: Vec<usize>,
+    /// Looks up names with a port, by the system's servers.
+    system: Resolver,
+    /// Looks up services without a port, by the configured server.
+    services: Option<Resolver>,
+    deadline: Duration,
+}
+
+/// A courier that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum CourierError {
+    /// The HTTP client.
+    #[error("the HTTP client cannot be made")]
+    Client(#[from] reqwest::Error),
+    /// The resolver.
+    #[error("names cannot be resolved")]
+    Resolver(#[from] resolve::SettingsError),
+}
+
+/// What became of one request to one instance.
+enum Outcome {
+    Answer { status: u16, told: Told, retry_after: Option<Duration> },
+    NoAnswer(String),
+}
+
+impl Courier {
+    /// Sets everything up; sends nothing. `dns` is the server for URLs without a port.
+    ///
+    /// # Errors
+    /// [`CourierError`].
+    pub fn new(
+        urls: Vec<NotifyUrl>,
+        dns: Option<SocketAddr>,
+        deadline: Duration,
+    ) -> Result<Self, CourierError> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_DEADLINE)
+            .pool_idle_timeout(POOL_IDLE)
+            .user_agent(concat!("redis-dictator-observer/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let services = match dns {
+            Some(server) => Some(Resolver::new(resolve::Settings {
+                name_servers: vec![server],
+                ..resolve::Settings::default()
+            })?),
+            None => None,
+        };
+        let system = Resolver::new(resolve::Settings::default())?;
+        let first = vec![0; urls.len()];
+        Ok(Self { client, urls, first, system, services, deadline })
+    }
+
+    /// The URLs, in their order.
+    pub fn urls(&self) -> &[NotifyUrl] {
+        &self.urls
+    }
+
+    /// Delivers to the URL at `index` and tells how it went, no later than the deadline.
+    pub async fn deliver(&mut self, index: usize, letter: &Letter) -> Report {
+        let begun = Instant::now();
+        let mut instance = None;
+        let ends_at = begun + self.deadline;
+        let outcome = timeout_at(ends_at, self.try_instances(index, letter, &mut instance)).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            self.first[index] = self.first[index].wrapping_add(1);
+            Outcome::NoAnswer(format!("no answer within {} ms", self.deadline.as_millis()))
+        });
+        let (status, told, retry_after) = match outcome {
+            Outcome::Answer { status, told, retry_after } => (Some(status), told, retry_after),
+            Outcome::NoAnswer(reason) => (None, Told { detail: Some(reason), ..Told::default() }, None),
+        };
+        Report {
+            revision: letter.revision,
+            request_id: letter.request_id.clone(),
+            at_unix_ms: clock::unix_millis(),
+            took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            instance,
+            status,
+            verdict: status.map_or(Verdict::RetrySoon, answer::verdict),
+            problem: told.slug,
+            detail: told.detail,
+            do_next: told.do_next,
+            retry_after,
+        }
+    }
+
+    async fn try_instances(
+        &mut self,
+        index: usize,
+        letter: &Letter,
+        asked: &mut Option<SocketAddr>,
+    ) -> Outcome {
+        let url = &self.urls[index];
+        let instances = match self.resolve(url).await {
+            Ok(instances) => instances,
+            Err(error) => return Outcome::NoAnswer(error.to_string()),
+        };
+        let mut last = Outcome::NoAnswer("its name leads to no address".to_owned());
+        for turn in 0..instances.len() {
+            let position = self.first[index].wrapping_add(turn) % instances.len();
+            let instance = instances[position];
+            *asked = Some(instance);
+            last = self.put(url, instance, letter).await;
+            if let Outcome::Answer { status, .. } = &last
+                && !answer::try_next_instance(*status)
+            {
+                self.first[index] = position;
+                return last;
+            }
+        }
+        self.first[index] = self.first[index].wrapping_add(1);
+        last
+    }
+
+    async fn resolve(&self, url: &NotifyUrl) -> Result<Vec<SocketAddr>, ResolveError> {
+        match (&self.services, url.port) {
+            (Some(services), None) => services.resolve_service(&url.host, HTTP_PORT).await,
+            (_, port) => {
+                let port = Some(port.unwrap_or(HTTP_PORT));
+                self.system.resolve(&NodeName { address: url.host.clone(), port }).await
+            }
+        }
+    }
+
+    async fn put(&self, url: &NotifyUrl, instance: SocketAddr, letter: &Letter) -> Outcome {
+        let mut request = self
+            .client
+            .put(url.at(instance))
+            .header(HOST, url.authority())
+            .header(CONTENT_TYPE, "application/json")
+            .header(REVISION_HEADER, letter.revision)
+            .header(REQUEST_ID_HEADER, &letter.request_id)
+            .body(letter.body.clone());
+        if letter.accepted
+            && let Some(etag) = self.etag(url, instance).await
+        {
+            request = request.header(IF_MATCH, etag);
+        }
+        match request.send().await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let retry_after = answer::retry_after(header);
+                Outcome::Answer { status, told: answer::told(&beginning_of(response).await), retry_after }
+            }
+            Err(error) => Outcome::NoAnswer(reason_of(&error)),
+        }
+    }
+
+    /// The version the receiver has, if it says.
+    async fn etag(&self, url: &NotifyUrl, instance: SocketAddr) -> Option<reqwest::header::HeaderValue> {
+        let asking = self.client.get(url.at(instance)).header(HOST, url.authority()).send();
+        let response = timeout(ETAG_DEADLINE, asking).await.ok()?.ok()?;
+        response.headers().get(ETAG).cloned()
+    }
+}
+
+/// The first bytes of an answer. Whatever goes wrong here changes nothing: the status has been read.
+async fn beginning_of(mut response: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    let reading = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = ANSWER_BYTES_MAX - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if body.len() == ANSWER_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Dropping the unread rest closes the connection.
+    let _ = timeout(BODY_DEADLINE, reading).await;
+    body
+}
+
+/// The innermost cause: "connection refused" says more than "error sending request".
+fn reason_of(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(deeper) = innermost.source() {
+        innermost = deeper;
+    }
+    if error.is_connect() { format!("not connected: {innermost}") } else { innermost.to_string() }
+}
