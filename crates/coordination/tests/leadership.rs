@@ -1,7 +1,5 @@
 //! The lock: one holder at a time, a growing epoch, and a loss that is known in time.
 
-mod etcd;
-
 use std::time::Duration;
 
 use coordination::{Endpoints, Etcd, EtcdError, Holding, Leadership, PutIfHeldError};
@@ -15,7 +13,7 @@ const ASK: Duration = Duration::from_secs(2);
 /// The shortest lease etcd grants by default is its election timeout rounded up; this is well above.
 const TTL: Duration = Duration::from_secs(2);
 
-fn campaign(server: &etcd::Etcd, advertised: &str) -> Leadership {
+fn campaign(server: &harness::Etcd, advertised: &str) -> Leadership {
     let endpoints = Endpoints::parse(&[server.url()]).expect("a sound endpoint");
     Leadership::campaign(Etcd::new(endpoints), "redis-1", advertised, TTL)
 }
@@ -41,11 +39,11 @@ async fn until_held(leadership: &Leadership) -> u64 {
 
 #[tokio::test]
 async fn one_holds_the_others_follow_and_learn_where_it_is() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let first = campaign(&server, "10.0.0.1:8080");
     let epoch = until_held(&first).await;
     assert_eq!(first.held_epoch(), Some(epoch));
-    assert_eq!(server.get("/dictator/redis-1/lock"), "10.0.0.1:8080");
+    assert_eq!(server.get("/dictator/redis-1/lock").as_deref(), Some("10.0.0.1:8080"));
 
     let second = campaign(&server, "10.0.0.2:8080");
     let followed = until(
@@ -71,19 +69,19 @@ async fn one_holds_the_others_follow_and_learn_where_it_is() {
 
 #[tokio::test]
 async fn a_guarded_write_needs_the_lock_in_that_very_epoch() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let first = campaign(&server, "a");
     let epoch = until_held(&first).await;
     let revision = first.put_if_held(epoch, "/record", b"one", ASK).await.expect("written");
     assert!(revision > epoch);
     let other_epoch = first.put_if_held(epoch + 1, "/record", b"two", ASK).await;
     assert!(matches!(other_epoch, Err(PutIfHeldError::NotHeld { .. })), "{other_epoch:?}");
-    assert_eq!(server.get("/record"), "one");
+    assert_eq!(server.get("/record").as_deref(), Some("one"));
 }
 
 #[tokio::test]
 async fn a_deleted_lock_is_lost_and_the_next_epoch_is_higher() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let leadership = campaign(&server, "a");
     let mut holding = leadership.holding();
     let epoch = until_held(&leadership).await;
@@ -99,10 +97,10 @@ async fn a_deleted_lock_is_lost_and_the_next_epoch_is_higher() {
 
 #[tokio::test]
 async fn a_frozen_etcd_costs_the_lock_before_the_lease_may_have_ended() {
-    let server = etcd::Etcd::start();
+    let mut server = harness::Etcd::start();
     let leadership = campaign(&server, "a");
     let epoch = until_held(&leadership).await;
-    server.freeze();
+    server.process().freeze();
     let frozen_at = Instant::now();
     let lost = |holding: &Holding| matches!(holding, Holding::Lost { .. });
     until(&mut leadership.holding(), "the loss", lost).await;
@@ -112,18 +110,20 @@ async fn a_frozen_etcd_costs_the_lock_before_the_lease_may_have_ended() {
     let refused = leadership.put_if_held(epoch, "/record", b"late", ASK).await;
     assert!(matches!(refused, Err(PutIfHeldError::NotHeld { .. })), "{refused:?}");
 
-    server.thaw();
+    server.process().thaw();
     let held_again = |holding: &Holding| matches!(holding, Holding::Held { epoch: now, .. } if *now > epoch);
     until(&mut leadership.holding(), "a later epoch", held_again).await;
-    assert_eq!(server.get("/record"), "");
+    assert_eq!(server.get("/record"), None);
 }
 
 #[tokio::test]
 async fn the_lock_of_a_process_that_vanished_is_free_when_its_lease_ends() {
-    let server = etcd::Etcd::start();
-    let lease = server.ctl(&["lease", "grant", "2"]);
+    let server = harness::Etcd::start();
+    let granted = server.etcdctl(&["lease", "grant", "2"]).stdout;
+    let lease = String::from_utf8(granted).expect("text");
     let id = lease.split_whitespace().nth(1).expect("a lease id").to_owned();
-    server.ctl(&["put", "/dictator/redis-1/lock", "gone:8080", &format!("--lease={id}")]);
+    let put = server.etcdctl(&["put", "/dictator/redis-1/lock", "gone:8080", &format!("--lease={id}")]);
+    assert!(put.status.success());
     let leadership = campaign(&server, "a");
     let followed =
         |holding: &Holding| matches!(holding, Holding::Following(by) if by.advertised == "gone:8080");
@@ -133,7 +133,7 @@ async fn the_lock_of_a_process_that_vanished_is_free_when_its_lease_ends() {
 
 #[tokio::test]
 async fn without_etcd_nobody_holds_and_writes_are_not_sent() {
-    let mut server = etcd::Etcd::start();
+    let mut server = harness::Etcd::start();
     let leadership = campaign(&server, "a");
     let epoch = until_held(&leadership).await;
     server.kill();
@@ -143,7 +143,7 @@ async fn without_etcd_nobody_holds_and_writes_are_not_sent() {
         Ok(revision) => panic!("written at {revision} by a dead etcd"),
     }
     until(&mut leadership.holding(), "the loss", |holding| matches!(holding, Holding::Lost { .. })).await;
-    server.restart();
+    server.start_again();
     until(
         &mut leadership.holding(),
         "a later epoch",
@@ -154,7 +154,7 @@ async fn without_etcd_nobody_holds_and_writes_are_not_sent() {
 
 #[tokio::test]
 async fn two_that_start_at_once_never_hold_at_once() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let both = [campaign(&server, "a"), campaign(&server, "b")];
     let ends_at = Instant::now() + TTL;
     let mut held_once = false;

@@ -1,7 +1,5 @@
 //! The supervised watch and the reads, against a real etcd that is killed, frozen, compacted and emptied.
 
-mod etcd;
-
 use std::time::Duration;
 
 use coordination::{Endpoints, Etcd, EtcdError, KeyState, KeyWatch, Phase, ReadAt, watch_key};
@@ -18,7 +16,7 @@ fn endpoints(urls: &[&str]) -> Endpoints {
     Endpoints::parse(urls).expect("sound endpoints")
 }
 
-fn watching(server: &etcd::Etcd) -> KeyWatch {
+fn watching(server: &harness::Etcd) -> KeyWatch {
     watch_key(endpoints(&[&server.url()]), KEY, CancellationToken::new())
 }
 
@@ -48,7 +46,7 @@ fn holds<'a>(value: &'a str) -> impl Fn(&KeyState) -> bool + 'a {
 
 #[tokio::test]
 async fn the_present_state_comes_first_and_then_every_newest_one() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let first = server.put(KEY, "one");
     let mut watch = watching(&server);
     let state = until(&mut watch, "the first value", holds("one")).await;
@@ -69,7 +67,7 @@ async fn the_present_state_comes_first_and_then_every_newest_one() {
 
 #[tokio::test]
 async fn a_key_that_was_never_written_is_absent() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let mut watch = watching(&server);
     until(&mut watch, "absence", |state| state.present().is_none()).await;
     until_phase(&mut watch, Phase::Watching).await;
@@ -77,7 +75,7 @@ async fn a_key_that_was_never_written_is_absent() {
 
 #[tokio::test]
 async fn a_key_older_than_the_last_compaction_can_be_watched() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     server.put(KEY, "old");
     let newest = (0..5).map(|turn| server.put("/other", &turn.to_string())).next_back().expect("five");
     server.compact(newest);
@@ -91,7 +89,7 @@ async fn a_key_older_than_the_last_compaction_can_be_watched() {
 
 #[tokio::test]
 async fn what_was_written_while_etcd_was_away_is_read_after_it_returns() {
-    let mut server = etcd::Etcd::start();
+    let mut server = harness::Etcd::start();
     server.put(KEY, "one");
     let mut watch = watching(&server);
     until_phase(&mut watch, Phase::Watching).await;
@@ -101,7 +99,7 @@ async fn what_was_written_while_etcd_was_away_is_read_after_it_returns() {
         .await
         .expect("noticed")
         .expect("runs");
-    server.restart();
+    server.start_again();
     server.put(KEY, "two");
     until(&mut watch, "the value written after the restart", holds("two")).await;
     until_phase(&mut watch, Phase::Watching).await;
@@ -112,40 +110,40 @@ async fn what_was_written_while_etcd_was_away_is_read_after_it_returns() {
 
 #[tokio::test]
 async fn an_etcd_that_lost_its_data_is_seen_as_such() {
-    let mut server = etcd::Etcd::start();
+    let mut server = harness::Etcd::start();
     for turn in 0..5 {
         server.put("/other", &turn.to_string());
     }
     let before = server.put(KEY, "one");
     let mut watch = watching(&server);
     until(&mut watch, "the value", holds("one")).await;
-    server.restart_empty();
+    server.start_empty();
     let state = until(&mut watch, "absence", |state| state.present().is_none()).await;
     assert!(state.revision() < before, "{state:?} is not before {before}");
 }
 
 #[tokio::test]
 async fn a_frozen_etcd_is_left_and_found_again() {
-    let server = etcd::Etcd::start();
+    let mut server = harness::Etcd::start();
     server.put(KEY, "one");
     let mut watch = watching(&server);
     until_phase(&mut watch, Phase::Watching).await;
-    server.freeze();
+    server.process().freeze();
     // HTTP/2 pings go unanswered: 5 s until one is sent, 3 s until it counts as lost.
     timeout(SOON, watch.health.wait_for(|health| health.failure.is_some()))
         .await
         .expect("noticed")
         .expect("runs");
-    server.thaw();
+    server.process().thaw();
     server.put(KEY, "two");
     until(&mut watch, "the value written after it woke", holds("two")).await;
 }
 
 #[tokio::test]
 async fn a_dead_member_does_not_keep_the_others_from_being_used() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     server.put(KEY, "one");
-    let dead = format!("http://127.0.0.1:{}", etcd::free_port());
+    let dead = format!("http://{}", harness::ports::free_address());
     let both = endpoints(&[&dead, &server.url()]);
     let mut watch = watch_key(both.clone(), KEY, CancellationToken::new());
     until(&mut watch, "the value", holds("one")).await;
@@ -158,7 +156,7 @@ async fn a_dead_member_does_not_keep_the_others_from_being_used() {
 
 #[tokio::test]
 async fn a_past_revision_is_found_missing_compacted_or_not_reached() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let asked = Etcd::new(endpoints(&[&server.url()]));
     let before = server.put("/other", "x");
     let one = server.put(KEY, "one");
@@ -184,26 +182,26 @@ async fn a_past_revision_is_found_missing_compacted_or_not_reached() {
 
 #[tokio::test]
 async fn questions_end_by_their_deadline() {
-    let server = etcd::Etcd::start();
+    let mut server = harness::Etcd::start();
     let asked = Etcd::new(endpoints(&[&server.url()]));
     asked.put(KEY, b"one", ASK).await.expect("written");
-    server.freeze();
+    server.process().freeze();
     let deadline = Duration::from_millis(600);
     let started = tokio::time::Instant::now();
     let read = asked.get(KEY, deadline).await;
     assert!(matches!(read, Err(EtcdError::Unreachable { .. })), "{read:?}");
     assert!(started.elapsed() < deadline * 3, "{:?}", started.elapsed());
-    server.thaw();
+    server.process().thaw();
     asked.get(KEY, ASK).await.expect("answers again");
-    server.freeze();
+    server.process().freeze();
     let written = asked.put(KEY, b"two", deadline).await;
     assert!(matches!(written, Err(EtcdError::OutcomeUnknown { .. })), "{written:?}");
-    server.thaw();
+    server.process().thaw();
 }
 
 #[tokio::test]
 async fn large_values_and_many_of_them_at_once_arrive() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let mut watch = watching(&server);
     until_phase(&mut watch, Phase::Watching).await;
     // Together more than the 4 MiB that a gRPC client takes by default.
@@ -221,7 +219,7 @@ async fn large_values_and_many_of_them_at_once_arrive() {
 
 #[tokio::test]
 async fn the_watch_stops_when_told_to() {
-    let server = etcd::Etcd::start();
+    let server = harness::Etcd::start();
     let stop = CancellationToken::new();
     let mut watch = watch_key(endpoints(&[&server.url()]), KEY, stop.clone());
     until_phase(&mut watch, Phase::Watching).await;
