@@ -375,7 +375,7 @@ mod tests {
             (&["--dns", "example.org"], "name server"),
             (&["--dns", "10.0.0.1", "--dns-port", "0"], "1 to 65535"),
             (&["--notify-timeout", "0s"], "must not be zero"),
-            (&["--accept-revision", "-1"], "accept-revision"),
+            (&["--accept-revision", "soon"], "accept-revision"),
             (&["--etcd", "https://a"], "TLS"),
         ] {
             let exit = with(more).expect_err("must be refused");
