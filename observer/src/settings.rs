@@ -33,7 +33,7 @@ pub const PROGRAM: Program = Program {
             flag: "etcd",
             value_name: "URL",
             repeatable: true,
-            legacy_env: &["ETCD_MACHINES"],
+            legacy_env: &["ETCD_MACHINES", "ETCD_PEERS"],
             legacy_flags: &["machines"],
             help: "Members of the etcd cluster, tried in this order",
             ..Setting::BLANK
