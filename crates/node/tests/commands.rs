@@ -66,7 +66,7 @@ async fn the_connection_is_named_by_its_epoch_and_stays() {
     let second = bench.observe(node.address()).await;
     assert_eq!(first.session, second.session);
     let list = node.command("CLIENT LIST").text();
-    let ours: Vec<&str> = list.lines().filter(|line| line.contains("name=dictator")).collect();
+    let ours: Vec<&str> = list.lines().filter(|line| line.contains("name=dictator:")).collect();
     assert_eq!(ours.len(), 1, "{list}");
     assert!(ours[0].contains(&format!("id={} ", first.session.0)) && ours[0].contains("name=dictator:7 "));
     assert_eq!(node.command_counts().of("acl|cat"), 1, "asked once per connection");
