@@ -1,1 +1,3 @@
-//! dictator
+//! The dictator: applies the wanted master/slave topology to live redis nodes.
+
+pub mod apply;

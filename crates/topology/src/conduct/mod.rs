@@ -174,6 +174,16 @@ impl Conduct {
         }
     }
 
+    /// Ends the look at late links: somebody is waiting for the next change. No effect before the
+    /// change was answered.
+    pub fn hurry(&mut self, now: Duration) {
+        self.now = now.max(self.now);
+        self.verify_until = self.now;
+        if self.announced && matches!(self.phase, Phase::Resting) {
+            self.conclude();
+        }
+    }
+
     /// The document this pass works towards.
     fn wanted(&self) -> Option<Wanted> {
         match &self.job.purpose {

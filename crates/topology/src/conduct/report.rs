@@ -59,7 +59,7 @@ impl Conduct {
     }
 
     /// Renews the heartbeat where that is due, and ends.
-    fn conclude(&mut self) {
+    pub(super) fn conclude(&mut self) {
         self.phase = super::Phase::Stepping;
         let enforcing = self.job.purpose == super::Purpose::Enforce;
         if self.announced || enforcing {

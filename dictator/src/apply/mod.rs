@@ -1,0 +1,150 @@
+//! The one task that owns the cluster's state, and how others ask it for things.
+//!
+//! Record, connections and the change under way belong to [`Owner`] alone; everybody else sends an
+//! [`Ask`] and waits for its reply. There is no lock to hold too long and no second writer to
+//! exclude. A client that hangs up drops its end of the reply, and nothing else happens.
+//!
+//! Of several documents sent while a change runs only the newest waits: an operator who corrects
+//! himself twice means the last. One that equals the running change joins it.
+
+mod drive;
+mod history;
+mod metrics;
+mod names;
+mod owner;
+mod status;
+mod store;
+
+use tokio::sync::{mpsc, oneshot};
+use topology::document::Parsed;
+use topology::plan::Plan;
+use topology::receipt::Receipt;
+use topology::record::Wanted;
+use topology::refusal::Refusal;
+
+pub use history::{Entry, HISTORY_MAX};
+pub use metrics::Metrics;
+pub use names::Resolve;
+pub use owner::{Owner, Settings};
+pub use status::{Change, NodeStatus, Status};
+pub use store::{Store, StoreError};
+
+/// Asks that may wait for the owner.
+pub const ASKS_MAX: usize = 64;
+
+/// When a change is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// When the new master takes writes and the reachable slaves have been told.
+    #[default]
+    Promoted,
+    /// When all links are up.
+    Links,
+}
+
+/// A document to be applied, with the conditions it came under.
+#[derive(Debug)]
+pub struct ApplyRequest {
+    /// The document.
+    pub parsed: Parsed,
+    /// `X-Topology-Revision`.
+    pub revision: Option<u64>,
+    /// `If-Match`, as the number in the ETag.
+    pub if_match: Option<u64>,
+    /// When to answer.
+    pub wait: Wait,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// The request's id.
+    pub request_id: String,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<Answered, Rejection>>,
+}
+
+/// Everything the owner can be asked.
+#[derive(Debug)]
+pub enum Ask {
+    /// Apply a document, or say what applying it would do.
+    Apply(Box<ApplyRequest>),
+    /// The document in force.
+    Master(oneshot::Sender<Option<InForce>>),
+    /// Wanted beside observed; asks the nodes.
+    Status(oneshot::Sender<Status>),
+    /// What was done and refused, newest first.
+    History(oneshot::Sender<Vec<Entry>>),
+}
+
+/// The document in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// Document and revision.
+    pub wanted: Wanted,
+    /// The number in the ETag.
+    pub sequence: u64,
+}
+
+/// A change that was made, or a plan.
+#[derive(Clone, Debug)]
+pub enum Answered {
+    /// What was done, and the ETag's number since.
+    Receipt(Box<Receipt>, u64),
+    /// What would be done.
+    Plan(Box<Plan>),
+}
+
+/// Why a document was not applied.
+#[derive(Clone, Debug)]
+pub enum Rejection {
+    /// The nodes do not permit it, or it failed.
+    Refused(Box<Refusal>),
+    /// A newer revision is in force.
+    StaleRevision {
+        /// The revision given.
+        given: u64,
+        /// The revision in force or waiting.
+        in_force: u64,
+    },
+    /// Another document with this very revision is in force.
+    RevisionConflict {
+        /// The revision.
+        revision: u64,
+    },
+    /// `If-Match` names another state than the present one.
+    PreconditionFailed {
+        /// The number in the present ETag, if a document is in force.
+        current: Option<u64>,
+    },
+    /// A newer document took its place while it waited.
+    Superseded {
+        /// The request that did.
+        by: String,
+    },
+    /// The change stands, but these links are not up.
+    LinksLate(Box<Receipt>),
+    /// The dictator is stopping, or has too much to do.
+    Busy,
+}
+
+/// Sends asks to the owner. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Handle {
+    /// A handle and the receiving end for [`Owner`].
+    pub fn new() -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, received) = mpsc::channel(ASKS_MAX);
+        (Self { asks }, received)
+    }
+
+    /// Sends an ask; gives it back if the owner is gone or has too many waiting.
+    ///
+    /// # Errors
+    /// The ask itself.
+    pub fn ask(&self, ask: Ask) -> Result<(), Ask> {
+        self.asks.try_send(ask).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(ask) | mpsc::error::TrySendError::Closed(ask) => ask,
+        })
+    }
+}

@@ -1,0 +1,583 @@
+//! The owner: one loop, one change at a time.
+//!
+//! A change runs in a task of its own so that the loop can go on answering; while it runs, the task has
+//! the record and the loop has none of it to give away. The loop keeps what was in force before, for
+//! reads. When the change ends it hands the record back.
+
+use std::time::Duration;
+
+use node::Nodes;
+use service::clock;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use topology::conduct::{Finish, Job, Limits, Outcome, Purpose};
+use topology::document::Document;
+use topology::observation::Observation;
+use topology::plan::Policy;
+use topology::receipt::Receipt;
+use topology::record::{Record, Wanted};
+use topology::refusal::{Refusal, Slug};
+use tracing::Instrument;
+
+use super::drive::{self, Progress, World};
+use super::history::{Entry, History};
+use super::status::{Change, status};
+use super::{Answered, ApplyRequest, Ask, InForce, Metrics, Rejection, Resolve, Store, Wait, names};
+
+/// Progress that may wait for the loop.
+const PROGRESS_MAX: usize = 64;
+/// Requests that may join one change.
+const JOINERS_MAX: usize = 64;
+/// Dry runs and looks at the status that may run at once.
+const READERS_MAX: usize = 8;
+/// Deadline of one node's answer in a look at the status.
+const STATUS_DEADLINE: Duration = Duration::from_millis(500);
+/// Shortest interval of enforcement that makes sense.
+const ENFORCE_INTERVAL_MIN: Duration = Duration::from_millis(50);
+
+/// What the owner is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Limits of one change.
+    pub limits: Limits,
+    /// What it may do.
+    pub policy: Policy,
+    /// Between passes of enforcement; zero: never.
+    pub enforce_interval: Duration,
+}
+
+/// The task that owns the cluster's state.
+pub struct Owner {
+    settings: Settings,
+    store: Store,
+    nodes: Nodes,
+    resolve: std::sync::Arc<Resolve>,
+    metrics: Metrics,
+    asks: mpsc::Receiver<Ask>,
+    record: Record,
+    history: History,
+    observation: Observation,
+    running: Option<Running>,
+    waiting: Option<Waiting>,
+    readers: std::sync::Arc<tokio::sync::Semaphore>,
+    /// The last thing enforcement could not do, so that it is logged once.
+    stuck: Option<(Slug, String)>,
+    hurry: std::sync::Arc<Notify>,
+    progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
+}
+
+/// Somebody who waits for the end of a change.
+struct Asker {
+    wait: Wait,
+    request_id: String,
+    reply: Option<oneshot::Sender<Result<Answered, Rejection>>>,
+}
+
+/// A change under way.
+struct Running {
+    cause: &'static str,
+    wanted: Option<Wanted>,
+    given_revision: Option<u64>,
+    askers: Vec<Asker>,
+    change: Change,
+    announced: bool,
+}
+
+/// The change that comes next.
+struct Waiting {
+    document: Document,
+    warnings: Vec<String>,
+    revision: Option<u64>,
+    if_match: Option<u64>,
+    askers: Vec<Asker>,
+}
+
+impl Owner {
+    /// An owner with what the store remembers.
+    pub async fn new(
+        settings: Settings,
+        store: Store,
+        record: Record,
+        nodes: Nodes,
+        resolve: Resolve,
+        metrics: Metrics,
+        asks: mpsc::Receiver<Ask>,
+    ) -> Self {
+        let history = History::new(store.history().await);
+        let owner = Self {
+            settings,
+            store,
+            nodes,
+            resolve: std::sync::Arc::new(resolve),
+            metrics,
+            asks,
+            record,
+            history,
+            observation: Observation::default(),
+            running: None,
+            waiting: None,
+            readers: std::sync::Arc::new(tokio::sync::Semaphore::new(READERS_MAX)),
+            stuck: None,
+            hurry: std::sync::Arc::new(Notify::new()),
+            progress: mpsc::channel(PROGRESS_MAX),
+        };
+        owner.gauge();
+        owner
+    }
+
+    /// Runs until `shutdown`, and then until the change under way has ended.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let period = self.settings.enforce_interval.max(ENFORCE_INTERVAL_MIN);
+        // The first pass comes at once: it finishes or undoes what a crash left open.
+        let mut enforce = interval_at(Instant::now(), period);
+        enforce.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let enforcing = !self.settings.enforce_interval.is_zero();
+        let mut first = true;
+        loop {
+            tokio::select! {
+                Some(progress) = self.progress.1.recv() => self.on_progress(progress).await,
+                ask = self.asks.recv(), if !shutdown.is_cancelled() => match ask {
+                    Some(ask) => self.on_ask(ask).await,
+                    None => break,
+                },
+                _ = enforce.tick(), if (enforcing || first) && !shutdown.is_cancelled() => {
+                    first = false;
+                    self.enforce().await;
+                }
+                () = shutdown.cancelled(), if self.running.is_none() => break,
+            }
+            if shutdown.is_cancelled() {
+                self.hurry.notify_one();
+                if self.running.is_none() {
+                    break;
+                }
+            }
+        }
+        self.asks.close();
+        if let Some(waiting) = self.waiting.take() {
+            answer(waiting.askers, || Err(Rejection::Busy));
+        }
+        while let Some(ask) = self.asks.recv().await {
+            if let Ask::Apply(request) = ask {
+                let _ = request.reply.send(Err(Rejection::Busy));
+            }
+        }
+    }
+
+    // === asks ===
+
+    async fn on_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Master(reply) => {
+                let in_force = self.record.wanted.clone();
+                let sequence = self.record.sequence;
+                let _ = reply.send(in_force.map(|wanted| InForce { wanted, sequence }));
+            }
+            Ask::History(reply) => {
+                let _ = reply.send(self.history.entries());
+            }
+            Ask::Status(reply) => self.look(reply),
+            Ask::Apply(request) if request.dry_run => self.dry_run(*request),
+            Ask::Apply(request) => self.apply(*request).await,
+        }
+    }
+
+    async fn apply(&mut self, request: ApplyRequest) {
+        let ApplyRequest { parsed, revision, if_match, wait, request_id, reply, .. } = request;
+        let asker = Asker { wait, request_id: request_id.clone(), reply: Some(reply) };
+        if let Some(running) = &mut self.running
+            && running.cause == "put"
+            && !running.announced
+            && running.wanted.as_ref().is_some_and(|wanted| wanted.document == parsed.document)
+            && running.given_revision == revision
+            && if_match.is_none()
+            && running.askers.len() < JOINERS_MAX
+        {
+            running.askers.push(asker);
+            return;
+        }
+        if let Some(waiting) = &mut self.waiting {
+            if waiting.document == parsed.document
+                && waiting.revision == revision
+                && waiting.if_match == if_match
+                && waiting.askers.len() < JOINERS_MAX
+            {
+                waiting.askers.push(asker);
+                return;
+            }
+            if let (Some(given), Some(in_force)) = (revision, waiting.revision)
+                && given < in_force
+                && if_match.is_none()
+            {
+                answer(vec![asker], || Err(Rejection::StaleRevision { given, in_force }));
+                return;
+            }
+        }
+        let next = Waiting {
+            document: parsed.document,
+            warnings: parsed.warnings,
+            revision,
+            if_match,
+            askers: vec![asker],
+        };
+        if let Some(displaced) = self.waiting.replace(next) {
+            answer(displaced.askers, || Err(Rejection::Superseded { by: request_id.clone() }));
+        }
+        if self.running.is_some() {
+            self.hurry.notify_one();
+        } else {
+            self.start_waiting().await;
+        }
+    }
+
+    /// Whether a document may be applied under the conditions it came with.
+    fn precondition(&self, waiting: &Waiting) -> Result<(), Rejection> {
+        let in_force = self.record.wanted.as_ref();
+        if let Some(expected) = waiting.if_match {
+            let current = in_force.map(|_| self.record.sequence);
+            return if current == Some(expected) {
+                Ok(())
+            } else {
+                Err(Rejection::PreconditionFailed { current })
+            };
+        }
+        let (Some(given), Some(in_force)) = (waiting.revision, in_force) else { return Ok(()) };
+        match in_force.revision {
+            Some(present) if given < present => Err(Rejection::StaleRevision { given, in_force: present }),
+            Some(present) if given == present && in_force.document != waiting.document => {
+                Err(Rejection::RevisionConflict { revision: given })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn start_waiting(&mut self) {
+        let Some(waiting) = self.waiting.take() else { return };
+        if let Err(rejection) = self.precondition(&waiting) {
+            answer(waiting.askers, || Err(rejection.clone()));
+            return;
+        }
+        let wanted = Wanted { document: waiting.document, revision: waiting.revision };
+        let request_id = waiting.askers.first().map(|asker| asker.request_id.clone()).unwrap_or_default();
+        let purpose = Purpose::Apply(wanted.clone());
+        let change = Change { step: "observe".to_owned(), since: clock::unix_millis() };
+        self.running = Some(Running {
+            cause: "put",
+            given_revision: wanted.revision,
+            wanted: Some(wanted),
+            askers: waiting.askers,
+            change,
+            announced: false,
+        });
+        self.start(purpose, waiting.warnings, request_id);
+    }
+
+    async fn enforce(&mut self) {
+        let nothing = self.record.wanted.is_none() && self.record.intent.is_none();
+        if self.running.is_some() || nothing {
+            return;
+        }
+        let change = Change { step: "observe".to_owned(), since: clock::unix_millis() };
+        self.running = Some(Running {
+            cause: "enforcement",
+            wanted: None,
+            given_revision: None,
+            askers: Vec::new(),
+            change,
+            announced: false,
+        });
+        self.start(Purpose::Enforce, Vec::new(), String::new());
+    }
+
+    fn job(&self, purpose: Purpose, warnings: Vec<String>) -> Job {
+        Job { purpose, policy: self.settings.policy.clone(), warnings, started_unix_ms: clock::unix_millis() }
+    }
+
+    fn start(&mut self, purpose: Purpose, warnings: Vec<String>, request_id: String) {
+        let document = match &purpose {
+            Purpose::Apply(wanted) | Purpose::DryRun(wanted) => Some(wanted.document.clone()),
+            Purpose::Enforce => None,
+        };
+        let job = self.job(purpose, warnings);
+        let (record, limits) = (self.record.clone(), self.settings.limits);
+        let (nodes, store, resolve) = (self.nodes.clone(), self.store.clone(), self.resolve.clone());
+        let (progress, hurry) = (self.progress.0.clone(), self.hurry.clone());
+        let span = tracing::info_span!("change", request_id, generation = record.generation);
+        tokio::spawn(
+            async move {
+                let names = names::freeze(&resolve, &record, document.as_ref()).await;
+                let world = World {
+                    nodes: &nodes,
+                    store: Some(&store),
+                    progress: Some(&progress),
+                    hurry: Some(&hurry),
+                };
+                let finish = drive::run(job, record, names, limits, world).await;
+                // The owner waits for this before it ends; a closed channel means there is no owner.
+                let _ = progress.send(Progress::Finished(Box::new(finish))).await;
+            }
+            .instrument(span),
+        );
+    }
+
+    // === reads, beside the change under way ===
+
+    fn read(
+        &self,
+        purpose: Purpose,
+        limits: Limits,
+        warnings: Vec<String>,
+    ) -> Option<oneshot::Receiver<Finish>> {
+        let permit = self.readers.clone().try_acquire_owned().ok()?;
+        let document = match &purpose {
+            Purpose::Apply(wanted) | Purpose::DryRun(wanted) => Some(wanted.document.clone()),
+            Purpose::Enforce => None,
+        };
+        let job = self.job(purpose, warnings);
+        let (record, nodes, resolve) = (self.record.clone(), self.nodes.clone(), self.resolve.clone());
+        let (done, finished) = oneshot::channel();
+        tokio::spawn(async move {
+            let names = names::freeze(&resolve, &record, document.as_ref()).await;
+            let world = World { nodes: &nodes, store: None, progress: None, hurry: None };
+            let finish = drive::run(job, record, names, limits, world).await;
+            drop(permit);
+            let _ = done.send(finish);
+        });
+        Some(finished)
+    }
+
+    fn dry_run(&self, request: ApplyRequest) {
+        let waiting = Waiting {
+            document: request.parsed.document.clone(),
+            warnings: Vec::new(),
+            revision: request.revision,
+            if_match: request.if_match,
+            askers: Vec::new(),
+        };
+        if let Err(rejection) = self.precondition(&waiting) {
+            let _ = request.reply.send(Err(rejection));
+            return;
+        }
+        let wanted = Wanted { document: request.parsed.document, revision: request.revision };
+        let Some(finished) =
+            self.read(Purpose::DryRun(wanted), self.settings.limits, request.parsed.warnings)
+        else {
+            let _ = request.reply.send(Err(Rejection::Busy));
+            return;
+        };
+        tokio::spawn(async move {
+            let answer = match finished.await.map(|finish| finish.result) {
+                Ok(Ok(Outcome::Planned(plan))) => Ok(Answered::Plan(plan)),
+                Ok(Ok(Outcome::Done(receipt))) => Ok(Answered::Receipt(receipt, 0)),
+                Ok(Err(refusal)) => Err(Rejection::Refused(Box::new(refusal))),
+                Err(_) => Err(Rejection::Busy),
+            };
+            let _ = request.reply.send(answer);
+        });
+    }
+
+    fn look(&self, reply: oneshot::Sender<super::Status>) {
+        let change = self
+            .running
+            .as_ref()
+            .filter(|running| running.cause == "put")
+            .map(|running| running.change.clone());
+        let record = self.record.clone();
+        let cached = self.observation.clone();
+        let Some(wanted) = record.wanted.clone() else {
+            let _ = reply.send(status(&record, &cached, Ok(false), change));
+            return;
+        };
+        let limits = Limits { observe_deadline: STATUS_DEADLINE, ..self.settings.limits };
+        let Some(finished) = self.read(Purpose::DryRun(wanted), limits, Vec::new()) else {
+            let _ = reply.send(status(&record, &cached, Ok(false), change));
+            return;
+        };
+        tokio::spawn(async move {
+            let Ok(finish) = finished.await else { return };
+            let outcome = match &finish.result {
+                Ok(Outcome::Planned(plan)) => Ok(!plan.steps.is_empty() || !plan.pending.is_empty()),
+                Ok(Outcome::Done(_)) => Ok(false),
+                Err(refusal) => Err(refusal),
+            };
+            let _ = reply.send(status(&record, &finish.observation, outcome, change));
+        });
+    }
+
+    // === the change under way ===
+
+    async fn on_progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Began { step, node } => {
+                if let Some(running) = &mut self.running {
+                    tracing::info!(step, node, "step begins");
+                    running.change = Change { step: step.to_owned(), since: clock::unix_millis() };
+                }
+            }
+            Progress::Announced(receipt) => self.announced(&receipt),
+            Progress::Finished(finish) => self.finished(*finish).await,
+        }
+    }
+
+    fn announced(&mut self, receipt: &Receipt) {
+        let sequence = self.record.sequence;
+        let Some(running) = &mut self.running else { return };
+        running.announced = true;
+        "verify".clone_into(&mut running.change.step);
+        // The ETag will be the record's, which the change still holds; a new document counts one up.
+        let changed = running.wanted.as_ref().is_some_and(|wanted| {
+            let revision = wanted.revision.or(self.record.wanted.as_ref().and_then(|before| before.revision));
+            self.record.wanted.as_ref() != Some(&Wanted { document: wanted.document.clone(), revision })
+        });
+        let sequence = sequence + u64::from(changed);
+        if running.cause == "put" || receipt.outcome != "unchanged" {
+            log_receipt(running.cause, receipt);
+        }
+        for asker in running.askers.iter_mut().filter(|asker| asker.wait == Wait::Promoted) {
+            if let Some(reply) = asker.reply.take() {
+                let receipt = Receipt { request_id: asker.request_id.clone(), ..receipt.clone() };
+                let _ = reply.send(Ok(Answered::Receipt(Box::new(receipt), sequence)));
+            }
+        }
+        if self.waiting.is_some() {
+            self.hurry.notify_one();
+        }
+    }
+
+    async fn finished(&mut self, finish: Finish) {
+        let Finish { result, record, record_unsaved, observation } = finish;
+        self.record = record;
+        self.observation = observation;
+        if let Some(why) = record_unsaved {
+            tracing::error!(why, "the record is not durable; mend the state directory before a restart");
+        }
+        let Some(running) = self.running.take() else { return };
+        let request_id = running.askers.first().map(|asker| asker.request_id.clone()).unwrap_or_default();
+        match result {
+            Ok(Outcome::Done(receipt)) => {
+                self.succeeded(running, &request_id, *receipt).await;
+            }
+            Ok(Outcome::Planned(_)) => {}
+            Err(refusal) => self.refused(running, &request_id, refusal).await,
+        }
+        self.gauge();
+        let endpoints: Vec<_> = self.observation.nodes.values().filter_map(|node| node.endpoint).collect();
+        self.nodes.retain(&endpoints);
+        self.start_waiting().await;
+    }
+
+    async fn succeeded(&mut self, running: Running, request_id: &str, receipt: Receipt) {
+        self.stuck = None;
+        self.metrics.drift.set(i64::from(!receipt.pending.is_empty()));
+        self.metrics.last_success.set(seconds_now());
+        self.metrics.ended(running.cause, &receipt.outcome, Some(&receipt));
+        let idle = running.cause == "enforcement" && receipt.outcome == "unchanged";
+        if !idle {
+            if !running.announced {
+                log_receipt(running.cause, &receipt);
+            }
+            self.remember(running.cause, request_id, &receipt.outcome, None, Some(receipt.clone())).await;
+        }
+        let sequence = self.record.sequence;
+        for asker in running.askers {
+            let receipt = Box::new(Receipt { request_id: asker.request_id, ..receipt.clone() });
+            let late = asker.wait == Wait::Links && !receipt.pending.is_empty();
+            let answer = if late {
+                Err(Rejection::LinksLate(receipt))
+            } else {
+                Ok(Answered::Receipt(receipt, sequence))
+            };
+            if let Some(reply) = asker.reply {
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    async fn refused(&mut self, running: Running, request_id: &str, refusal: Refusal) {
+        let slug = refusal.slug.as_str();
+        self.metrics.drift.set(1);
+        self.metrics.ended(running.cause, slug, None);
+        let key = (refusal.slug, refusal.detail.clone());
+        let node = refusal.node.as_ref().map(ToString::to_string).unwrap_or_default();
+        let evidence = serde_json::Value::Object(refusal.evidence.clone());
+        if running.cause == "put" {
+            tracing::info!(slug, node, %evidence, r#do = refusal.advice, "refused: {}", refusal.detail);
+        } else if self.stuck.as_ref().is_none_or(|(slug, _)| *slug != refusal.slug) {
+            tracing::warn!(slug, node, %evidence, r#do = refusal.advice, "the topology cannot be kept: {}", refusal.detail);
+            self.stuck = Some(key);
+        }
+        if running.cause == "put" {
+            self.remember(running.cause, request_id, slug, Some(refusal.detail.clone()), None).await;
+        }
+        answer(running.askers, || Err(Rejection::Refused(Box::new(refusal.clone()))));
+    }
+
+    async fn remember(
+        &mut self,
+        cause: &str,
+        request_id: &str,
+        outcome: &str,
+        detail: Option<String>,
+        receipt: Option<Receipt>,
+    ) {
+        self.history.add(Entry {
+            at_unix_ms: clock::unix_millis(),
+            cause: cause.to_owned(),
+            request_id: request_id.to_owned(),
+            outcome: outcome.to_owned(),
+            detail,
+            receipt,
+        });
+        let (store, entries) = (self.store.clone(), self.history.entries());
+        tokio::spawn(async move { store.save_history(entries).await });
+    }
+
+    fn gauge(&self) {
+        let revision = self.record.wanted.as_ref().and_then(|wanted| wanted.revision).unwrap_or(0);
+        self.metrics.revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
+        self.metrics.generation.set(i64::try_from(self.record.generation).unwrap_or(i64::MAX));
+        self.metrics.open_handover.set(i64::from(self.record.intent.is_some()));
+        let master = self
+            .record
+            .granted
+            .as_ref()
+            .map_or_else(|| "none yet".to_owned(), |granted| granted.node.to_string());
+        service::notify::status(&format!(
+            "master {master}, generation {}, revision {revision}",
+            self.record.generation
+        ));
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^52")]
+fn seconds_now() -> f64 {
+    clock::unix_millis() as f64 / 1e3
+}
+
+fn log_receipt(cause: &str, receipt: &Receipt) {
+    let master =
+        receipt.master.as_ref().map(|master| format!("{}:{}", master.name.address, master.name.port));
+    tracing::info!(
+        cause,
+        revision = receipt.revision,
+        generation = receipt.generation,
+        master,
+        write_gap_us = receipt.write_gap_us,
+        frozen_offset = receipt.frozen_offset,
+        pending = receipt.pending.len(),
+        "{}",
+        receipt.outcome
+    );
+    for warning in &receipt.warnings {
+        tracing::info!(generation = receipt.generation, "note: {warning}");
+    }
+}
+
+fn answer(askers: Vec<Asker>, with: impl Fn() -> Result<Answered, Rejection>) {
+    for asker in askers {
+        if let Some(reply) = asker.reply {
+            let _ = reply.send(with());
+        }
+    }
+}
