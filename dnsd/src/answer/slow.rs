@@ -1,0 +1,156 @@
+//! Every other packet: parsed by hickory, answered from records, in the order in which a server may
+//! refuse (RFC 8906 lists what happens to servers that do not answer the odd ones).
+//!
+//! Nothing is ever sent in reply to a response (two servers would talk for ever) or to what is shorter
+//! than a header. Everything else gets an answer, be it a response code and nothing else.
+
+use std::net::SocketAddr;
+
+use hickory_proto::op::{Edns, LowerQuery, OpCode, Query};
+use hickory_proto::rr::{DNSClass, RecordType};
+use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+
+use super::reply::{Context, rcode};
+use super::{Outcome, Transport};
+use crate::directory::Directory;
+use crate::publication::{Answer, Encoded, HEADER_BYTES, Publication, message, wire};
+
+/// The only EDNS version there is.
+const EDNS_VERSION: u8 = 0;
+
+/// Answers any packet; `None` if nothing may be sent.
+pub fn answer(
+    directory: &Directory,
+    packet: &[u8],
+    client: SocketAddr,
+    transport: Transport,
+    out: &mut Vec<u8>,
+) -> Option<Outcome> {
+    let header = packet.get(..HEADER_BYTES)?;
+    if header[2] & 0x80 != 0 {
+        return None;
+    }
+    let bare = Context {
+        id: [header[0], header[1]],
+        opcode: header[2] >> 3 & 0x0f,
+        recursion_desired: header[2] & 0x01 != 0,
+        question: &[],
+        dnssec_ok: None,
+        room: transport.room(None),
+    };
+    let protocol = match transport {
+        Transport::Udp => Protocol::Udp,
+        Transport::Tcp => Protocol::Tcp,
+    };
+    let Ok(request) = Request::from_bytes(packet.to_vec(), client, protocol) else {
+        let code = if bare.opcode == 0 { rcode::FORMERR } else { rcode::NOTIMP };
+        bare.code(code, out);
+        return Some(Outcome { qtype: 0, rcode: code });
+    };
+    let queries = request.queries.queries();
+    let question = match queries {
+        [query] => encode_question(query.original()),
+        _ => Vec::new(),
+    };
+    let edns = request.edns.as_ref();
+    let context = Context {
+        question: &question,
+        dnssec_ok: edns.map(|edns| edns.flags().dnssec_ok),
+        room: transport.room(edns.map(Edns::max_payload)),
+        ..bare
+    };
+    let qtype = queries.first().map_or(0, |query| query.query_type().into());
+    let code = match (refusal(&request), queries) {
+        (None, [query]) => look_up(directory, query, &context, out),
+        (refused, _) => {
+            let code = refused.unwrap_or(rcode::FORMERR);
+            context.code(code, out);
+            code
+        }
+    };
+    Some(Outcome { qtype, rcode: code })
+}
+
+/// What is wrong with a request before anybody looks at its name.
+fn refusal(request: &Request) -> Option<u16> {
+    if request.edns.as_ref().is_some_and(|edns| edns.version() > EDNS_VERSION) {
+        return Some(rcode::BADVERS);
+    }
+    if request.metadata.op_code != OpCode::Query {
+        return Some(rcode::NOTIMP);
+    }
+    let [query] = request.queries.queries() else { return Some(rcode::FORMERR) };
+    if query.query_class() != DNSClass::IN {
+        return Some(rcode::REFUSED);
+    }
+    match query.query_type() {
+        // Zone transfers are for secondaries that have been told so; there are none yet.
+        RecordType::AXFR | RecordType::IXFR => Some(rcode::REFUSED),
+        // OPT is no type to ask for.
+        RecordType::OPT => Some(rcode::FORMERR),
+        _ => None,
+    }
+}
+
+fn look_up(directory: &Directory, query: &LowerQuery, context: &Context<'_>, out: &mut Vec<u8>) -> u16 {
+    // A name that was parsed can be written.
+    let name = wire(query.name()).unwrap_or_default();
+    let Some(slot) = directory.find(&name) else {
+        context.code(rcode::REFUSED, out);
+        return rcode::REFUSED;
+    };
+    let publication = slot.publication();
+    let Some(publication) = publication.as_ref() else {
+        context.code(rcode::SERVFAIL, out);
+        return rcode::SERVFAIL;
+    };
+    let domain_offset = name.len() - slot.wire_bytes();
+    let Some(types) = publication.records.get(&**query.name()) else {
+        context.negative(rcode::NXDOMAIN, domain_offset, &publication.soa_tail, out);
+        return rcode::NXDOMAIN;
+    };
+    let asked = match query.query_type() {
+        RecordType::ANY if types.contains_key(&RecordType::SRV) => RecordType::SRV,
+        RecordType::ANY => types.keys().next().copied().unwrap_or(RecordType::ANY),
+        other => other,
+    };
+    match assemble(publication, query, asked) {
+        Some(answer) => context.positive(&answer, out),
+        None => context.negative(rcode::NOERROR, domain_offset, &publication.soa_tail, out),
+    }
+    rcode::NOERROR
+}
+
+/// The answer put together anew from the records. Encoded under the zone's own spelling of the name, so
+/// that compression finds it; the client's spelling is written over it like everywhere.
+fn assemble(publication: &Publication, query: &LowerQuery, asked: RecordType) -> Option<Answer> {
+    let owner = publication.owner(&wire(query.name()).ok()?)?;
+    let known = owner.get(asked.into())?;
+    let mut message = message(Query::query((**query.name()).clone(), query.query_type()));
+    let question_end = message.to_vec().ok()?.len();
+    message.add_answers(known.answers.iter().cloned());
+    let answers_end = message.to_vec().ok()?.len();
+    message.add_additionals(known.additionals.iter().cloned());
+    let encoded = Encoded {
+        question_end,
+        answers_end,
+        answer_count: u16::try_from(message.answers.len()).ok()?,
+        additional_count: u16::try_from(message.additionals.len()).ok()?,
+        message: message.to_vec().ok()?,
+    };
+    Some(Answer { answers: message.answers, additionals: message.additionals, encoded })
+}
+
+/// The question as the client wrote it, without compression.
+fn encode_question(query: &Query) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_name_encoding(NameEncoding::Uncompressed);
+    // What was parsed can be written; if not, the answer goes without a question.
+    if query.emit(&mut encoder).is_err() {
+        bytes.clear();
+    }
+    bytes
+}

@@ -1,0 +1,102 @@
+//! The zones of this daemon and what each serves at the moment.
+//!
+//! Readers (every DNS answer, on every core) take no lock: the publication of a zone is one pointer that is
+//! replaced as a whole. Zones are a list although there is one today: a question finds its zone by the
+//! longest matching domain, and nothing else knows how many there are.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use hickory_proto::ProtoError;
+
+use crate::publication::{Publication, wire};
+use crate::zone::ZoneSettings;
+
+/// A zone and its present publication, if there ever was one.
+#[derive(Debug)]
+pub struct Slot {
+    /// The zone.
+    pub settings: ZoneSettings,
+    /// The domain in wire form, lower case.
+    wire: Vec<u8>,
+    publication: ArcSwapOption<Publication>,
+}
+
+impl Slot {
+    /// A zone that serves nothing yet.
+    ///
+    /// # Errors
+    /// [`ProtoError`] if the domain is too long.
+    pub fn new(settings: ZoneSettings) -> Result<Self, ProtoError> {
+        let wire = wire(&settings.domain)?;
+        Ok(Self { settings, wire, publication: ArcSwapOption::empty() })
+    }
+
+    /// What is served now. Hold on to it for one answer only.
+    pub fn publication(&self) -> arc_swap::Guard<Option<Arc<Publication>>> {
+        self.publication.load()
+    }
+
+    /// Replaces what is served, for everybody at once.
+    pub fn publish(&self, publication: Arc<Publication>) {
+        self.publication.store(Some(publication));
+    }
+
+    /// Length of the domain in wire form, in bytes.
+    pub fn wire_bytes(&self) -> usize {
+        self.wire.len()
+    }
+}
+
+/// All zones, the longest domain first.
+#[derive(Debug)]
+pub struct Directory {
+    slots: Vec<Arc<Slot>>,
+}
+
+impl Directory {
+    /// A directory of the given zones.
+    pub fn new(mut slots: Vec<Arc<Slot>>) -> Self {
+        slots.sort_by_key(|slot| std::cmp::Reverse(slot.wire.len()));
+        Self { slots }
+    }
+
+    /// The zone that a name lies in: the name in wire form, in lower case.
+    pub fn find(&self, name: &[u8]) -> Option<&Arc<Slot>> {
+        self.slots.iter().find(|slot| lies_in(name, &slot.wire))
+    }
+}
+
+/// Whether `name` ends with `domain` at the boundary of a label.
+fn lies_in(name: &[u8], domain: &[u8]) -> bool {
+    if !name.ends_with(domain) {
+        return false;
+    }
+    let boundary = name.len() - domain.len();
+    let mut offset = 0;
+    while offset < boundary {
+        offset += usize::from(name[offset]) + 1;
+    }
+    offset == boundary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_lies_in_a_domain_only_at_a_label() {
+        let domain = b"\x07redis-1\x06docker\x00";
+        for (name, inside) in [
+            (&b"\x07redis-1\x06docker\x00"[..], true),
+            (b"\x06master\x07redis-1\x06docker\x00", true),
+            (b"\x06docker\x00", false),
+            (b"\x00", false),
+            // A label whose content happens to be the wire form of the domain's beginning.
+            (b"\x0fx\x07redis-1\x06docke\x06docker\x00", false),
+            (b"\x10x\x07redis-1\x06docker\x00", false),
+        ] {
+            assert_eq!(lies_in(name, domain), inside, "{name:?}");
+        }
+    }
+}
