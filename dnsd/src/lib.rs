@@ -1,7 +1,214 @@
-//! dnsd
+//! dnsd publishes the redis topology it is told by HTTP as a DNS zone.
+//!
+//! ```text
+//! PUT /dns ─▶ http ─▶ publisher ─▶ resolve (names to addresses)
+//!                        │   zone + publication (pure: document and addresses to encoded answers)
+//!                        │   state (kept on disk before it is served)
+//!                        ▼
+//!                    directory ◀── answer (pure: packet to answer) ◀── face::udp, face::tcp
+//! ```
+//!
+//! Invariants. One task, the publisher, decides what is served. A publication never changes; it is
+//! replaced. An answer reads one publication and awaits nothing. No error clears what is served.
+
+pub mod admission;
 pub mod answer;
+pub mod config;
 pub mod directory;
+pub mod face;
+pub mod http;
 pub mod labels;
+pub mod metrics;
+pub mod problems;
 pub mod publication;
+pub mod publisher;
+pub mod state;
 pub mod timestamp;
+pub mod view;
 pub mod zone;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use resolve::Resolver;
+use service::admin::{self, Readiness};
+use service::http::HttpLimits;
+use service::metrics::Metrics;
+use service::shutdown::Tasks;
+use service::{durable, notify};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::directory::{Directory, Slot};
+use crate::metrics::Counters;
+use crate::publisher::{INBOX_MAX, Publisher};
+use crate::state::{Kept, StateError, Store};
+
+/// How long tasks may take to end, in milliseconds: a publication that waits for name servers ends first.
+const DRAIN_MS_MAX: u64 = 10_000;
+/// How often a port is looked for that is free for UDP and TCP, when any port will do.
+const PORT_ATTEMPTS_MAX: usize = 16;
+
+/// Why dnsd did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// HTTP has no address.
+    #[error(transparent)]
+    Http(#[from] service::http::BindError),
+    /// DNS has no address.
+    #[error("DNS cannot listen on {address} (--dns-listen)")]
+    Dns {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Nothing can be kept, and nothing was.
+    #[error(transparent)]
+    Folder(#[from] durable::FolderError),
+    /// Names cannot be looked up as configured.
+    #[error("names cannot be looked up")]
+    Resolver(#[from] resolve::SettingsError),
+    /// The domain cannot be encoded.
+    #[error("the domain cannot be served")]
+    Domain(#[from] hickory_proto::ProtoError),
+    /// A part of the daemon ended although nobody asked it to.
+    #[error("the task `{name}` ended by itself")]
+    Ended {
+        /// Which.
+        name: &'static str,
+    },
+}
+
+/// The sockets, taken before anything else happens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// HTTP.
+    pub http: TcpListener,
+    /// DNS over UDP, one socket per core.
+    pub udp: Vec<UdpSocket>,
+    /// DNS over TCP.
+    pub tcp: TcpListener,
+}
+
+impl Listeners {
+    /// Takes the addresses of a configuration; port 0 takes any port, the same for UDP and TCP.
+    ///
+    /// # Errors
+    /// [`RunError::Http`] and [`RunError::Dns`], which name the address.
+    pub async fn bind(config: &Config) -> Result<Self, RunError> {
+        let http = service::http::bind(config.common.listen).await?;
+        let address = config.dns_listen;
+        let mut attempts = if address.port() == 0 { PORT_ATTEMPTS_MAX } else { 1 };
+        loop {
+            attempts -= 1;
+            match bind_dns(address).await {
+                Ok((udp, tcp)) => return Ok(Self { http, udp, tcp }),
+                Err(source) if attempts == 0 => return Err(RunError::Dns { address, source }),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// TCP first: it does not share its port, so a second dnsd is noticed. UDP sockets would share in silence.
+async fn bind_dns(address: SocketAddr) -> io::Result<(Vec<UdpSocket>, TcpListener)> {
+    let tcp = TcpListener::bind(address).await?;
+    let udp = face::udp::bind(tcp.local_addr()?)?;
+    Ok((udp, tcp))
+}
+
+/// Runs until shutdown.
+///
+/// # Errors
+/// [`RunError`] if it cannot start, or if one of its tasks ends by itself.
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
+    let counters = Counters::default();
+    let mut metrics = Metrics::new("dnsd", config::PROGRAM.version);
+    counters.register(metrics.registry());
+    let readiness = Readiness::new();
+    let slot = Arc::new(Slot::new(config.zone.clone())?);
+    let directory = Arc::new(Directory::new(vec![Arc::clone(&slot)]));
+    let store = Store::new(&config.common.state_dir, &config.zone.cluster);
+    let kept = load(&config, &store).await?;
+    let mut publisher = Publisher::new(
+        Arc::clone(&slot),
+        Resolver::new(config.resolver.clone())?,
+        store,
+        counters.clone(),
+        readiness.latch("publication", "nothing was published yet"),
+    );
+    if let Some(kept) = kept
+        && let Err(error) = publisher.restore(kept)
+    {
+        tracing::error!(%error, "the last publication cannot be served; waiting for a new one");
+    }
+
+    let tasks = Tasks::new();
+    let dns_stop = CancellationToken::new();
+    let mut running = Vec::new();
+    for socket in listeners.udp {
+        let udp = face::udp::serve(socket, Arc::clone(&directory), counters.clone(), dns_stop.clone());
+        running.push(("dns over udp", tasks.spawn("dns over udp", udp)));
+    }
+    let tcp = face::tcp::serve(listeners.tcp, directory, counters, dns_stop.clone());
+    running.push(("dns over tcp", tasks.spawn("dns over tcp", tcp)));
+    let (inbox, received) = mpsc::channel(INBOX_MAX);
+    // The publisher outlives the HTTP face: what has been accepted is finished.
+    let publisher_stop = CancellationToken::new();
+    let publishing = publisher.run(received, config.refresh_interval, publisher_stop.clone());
+    running.push(("publisher", tasks.spawn("publisher", publishing)));
+    let router = http::routes(http::Face { slot, inbox }).merge(admin::routes(readiness, Arc::new(metrics)));
+    let limits = HttpLimits { allow_hosts: config.common.allow_hosts.clone(), ..HttpLimits::default() };
+    let serving = service::http::serve(listeners.http, router, limits, shutdown.clone());
+    let http = tasks.spawn("http", serving);
+    notify::ready(&format!("publishing {}", config.zone.domain));
+    tracing::info!(http = %config.common.listen, dns = %config.dns_listen, domain = %config.zone.domain, "ready");
+
+    let ended = futures_util::future::select_all(running.into_iter().map(|(name, task)| {
+        Box::pin(async move {
+            let _ = task.await;
+            name
+        })
+    }));
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        (name, ..) = ended => Err(RunError::Ended { name }),
+    };
+    notify::stopping();
+    shutdown.cancel();
+    let _ = http.await;
+    publisher_stop.cancel();
+    // DNS answers to the last.
+    dns_stop.cancel();
+    if let Err(late) = tasks.drain(Duration::from_millis(DRAIN_MS_MAX)).await {
+        tracing::warn!(?late, "stopped before everything had ended");
+    }
+    outcome
+}
+
+/// What an earlier process kept. A state folder that cannot be written to ends the start only if there is
+/// nothing in it that could be served; a file that cannot be read ends it never.
+async fn load(config: &Config, store: &Store) -> Result<Option<Kept>, RunError> {
+    let prepared = durable::prepare_folder(&config.common.state_dir).await;
+    let kept = match store.load().await {
+        Ok(kept) => kept,
+        Err(error @ (StateError::Malformed { .. } | StateError::Unreadable { .. })) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, cause, "the last publication is lost; waiting for a new one");
+            None
+        }
+    };
+    match (prepared, &kept) {
+        (Ok(()), _) => {}
+        (Err(error), Some(_)) => {
+            tracing::warn!(%error, "the last publication is served, a new one will be refused");
+        }
+        (Err(error), None) => return Err(error.into()),
+    }
+    Ok(kept)
+}

@@ -16,6 +16,8 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 
+use topology::Document;
+
 use crate::zone::{Members, Records, RrSet, Stamp, Zone, ZoneSettings, soa};
 
 /// Length of a DNS header, in bytes (RFC 1035 section 4.1.1).
@@ -66,6 +68,8 @@ impl Owner {
 pub struct Publication {
     /// The zone.
     pub settings: ZoneSettings,
+    /// The document it was made of.
+    pub document: Document,
     /// Who is published.
     pub members: Members,
     /// Revision, generation and time.
@@ -89,6 +93,7 @@ impl Publication {
     /// [`ProtoError`] if records cannot be encoded: more than 64 KiB at one name.
     pub fn new(
         settings: &ZoneSettings,
+        document: Document,
         members: Members,
         stamp: Stamp,
         serial: u32,
@@ -103,7 +108,17 @@ impl Publication {
         }
         let soa = to_records(&settings.domain, &soa).swap_remove(0);
         let soa_tail = tail(&soa)?;
-        Ok(Self { settings: settings.clone(), members, stamp, serial, records, soa, soa_tail, owners })
+        Ok(Self {
+            settings: settings.clone(),
+            document,
+            members,
+            stamp,
+            serial,
+            records,
+            soa,
+            soa_tail,
+            owners,
+        })
     }
 
     /// A name of the zone by its wire form in lower case.

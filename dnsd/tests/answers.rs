@@ -41,7 +41,7 @@ fn publication(document: &str, addresses: &[(&str, &[&str])], serial: u32) -> Pu
     let members = Members::new(&document, &resolved).unwrap();
     let stamp = Stamp { revision: 12, generation: 3, since: 1_795_256_100 };
     let zone = build(&settings(), &members, stamp);
-    Publication::new(&settings(), members, stamp, serial, zone).unwrap()
+    Publication::new(&settings(), document, members, stamp, serial, zone).unwrap()
 }
 
 fn usual() -> Publication {

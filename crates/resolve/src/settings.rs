@@ -49,6 +49,16 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Judges the settings without using them, for a program that reports all its mistakes at once.
+    ///
+    /// # Errors
+    /// [`SettingsError`], as from [`Resolver::new`](crate::Resolver::new).
+    pub fn check(&self) -> Result<(), SettingsError> {
+        Effective::new(self, b"").map(drop)
+    }
+}
+
 /// Why settings cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {

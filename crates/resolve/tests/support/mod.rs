@@ -2,11 +2,12 @@
 //!
 //! UDP and TCP on one port. It is no model of a good server: it does what the test tells it, silence,
 //! SERVFAIL and truncation included.
+#![allow(dead_code, reason = "the tests of several crates use a part each")]
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SRV};
@@ -68,23 +69,29 @@ impl Script {
         let (udp, tcp) = bind_both().await;
         let address = udp.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let script = Arc::new(self);
+        let script = Arc::new(RwLock::new(self));
         let tasks = vec![
             tokio::spawn(serve_udp(udp, script.clone(), asked.clone())),
-            tokio::spawn(serve_tcp(tcp, script, asked.clone())),
+            tokio::spawn(serve_tcp(tcp, script.clone(), asked.clone())),
         ];
-        Server { address, asked, tasks }
+        Server { address, script, asked, tasks }
     }
 }
 
 /// A running server; it ends when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    script: Arc<RwLock<Script>>,
     asked: Arc<Mutex<Vec<String>>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Server {
+    /// Answers from another script from now on.
+    pub(crate) fn replace(&self, script: Script) {
+        *self.script.write().unwrap() = script;
+    }
+
     /// Questions in the order they came, each once.
     pub(crate) fn asked(&self) -> Vec<String> {
         let mut once = Vec::new();
@@ -113,7 +120,7 @@ async fn bind_both() -> (UdpSocket, TcpListener) {
     panic!("no port free for both UDP and TCP");
 }
 
-async fn serve_udp(socket: UdpSocket, script: Arc<Script>, asked: Arc<Mutex<Vec<String>>>) {
+async fn serve_udp(socket: UdpSocket, script: Arc<RwLock<Script>>, asked: Arc<Mutex<Vec<String>>>) {
     let mut buffer = [0; 4096];
     loop {
         let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
@@ -123,7 +130,7 @@ async fn serve_udp(socket: UdpSocket, script: Arc<Script>, asked: Arc<Mutex<Vec<
     }
 }
 
-async fn serve_tcp(listener: TcpListener, script: Arc<Script>, asked: Arc<Mutex<Vec<String>>>) {
+async fn serve_tcp(listener: TcpListener, script: Arc<RwLock<Script>>, asked: Arc<Mutex<Vec<String>>>) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let (script, asked) = (script.clone(), asked.clone());
@@ -140,7 +147,7 @@ async fn serve_tcp(listener: TcpListener, script: Arc<Script>, asked: Arc<Mutex<
     }
 }
 
-fn answer(script: &Script, asked: &Mutex<Vec<String>>, packet: &[u8], udp: bool) -> Option<Vec<u8>> {
+fn answer(script: &RwLock<Script>, asked: &Mutex<Vec<String>>, packet: &[u8], udp: bool) -> Option<Vec<u8>> {
     let query = Message::from_vec(packet).unwrap();
     let question = query.queries[0].clone();
     let (name, kind) = (question.name().to_lowercase().to_ascii(), question.query_type());
@@ -149,6 +156,7 @@ fn answer(script: &Script, asked: &Mutex<Vec<String>>, packet: &[u8], udp: bool)
     message.metadata.recursion_desired = true;
     message.metadata.recursion_available = true;
     message.add_query(question);
+    let script = script.read().unwrap();
     let exists = script.replies.keys().any(|(known, _)| *known == name);
     let missing = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
     let reply = script.replies.get(&(name, kind)).cloned().unwrap_or(Reply::Code(missing));

@@ -1,0 +1,274 @@
+//! The settings of dnsd, as a table and as types.
+//!
+//! The names of the program this one follows work too. Two of them meant less than they said there: `TTL`
+//! and `TTL_REFRESH` were read and ignored; here they count. `ETCD_PEERS` is accepted and not needed: what
+//! is published is kept in the state folder, not in etcd.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hickory_proto::rr::Name;
+use service::config::{Common, DnsServer, Exit, Program, Setting, Sound, parse_duration};
+
+use crate::zone::ZoneSettings;
+
+/// Longest domain, in bytes: leaves room for `_redis._tcp.slaves.` and for a label of 63 below `slaves.`.
+const DOMAIN_BYTES_MAX: usize = 160;
+/// Longest TTL, in seconds. Clients follow a switch after TTL at the earliest; beyond this nobody would
+/// call it following.
+const TTL_S_MAX: u64 = 3_600;
+/// Shortest interval of looking names up again, in milliseconds: shorter ones would load name servers.
+const REFRESH_MS_MIN: u64 = 100;
+
+/// The table.
+pub const PROGRAM: Program = Program {
+    name: "dnsd",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Publishes the redis topology it is told by HTTP as a DNS zone",
+    env_prefix: "DNSD",
+    listen_default: "127.0.0.1:8081",
+    settings: &[
+        Setting {
+            flag: "dns-listen",
+            value_name: "IP:PORT",
+            default: Some("127.0.0.1:5300"),
+            help: "Where DNS is answered, UDP and TCP",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "domain",
+            value_name: "DOMAIN",
+            default: Some("redis-1.docker"),
+            legacy_env: &["PUBLISH_DOMAIN"],
+            help: "The domain that is published",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "cluster",
+            value_name: "NAME",
+            help: "Name of the cluster in PUT /clusters/NAME/dns; default: the domain's first label",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "ttl",
+            value_name: "SECONDS",
+            default: Some("5"),
+            legacy_env: &["TTL"],
+            help: "How long answers may be kept",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "ttl-refresh",
+            value_name: "DURATION",
+            default: Some("15s"),
+            legacy_env: &["TTL_REFRESH"],
+            help: "How often the names of the document are looked up again",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "nameservers",
+            value_name: "IP[:PORT]",
+            repeatable: true,
+            legacy_env: &["NAMESERVERS"],
+            help: "Name servers that node names are looked up at; default: those of /etc/resolv.conf",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "searchlist",
+            value_name: "DOMAIN",
+            repeatable: true,
+            legacy_env: &["SEARCHLIST"],
+            help: "Domains appended to short names; default: those of /etc/resolv.conf",
+            ..Setting::BLANK
+        },
+    ],
+};
+
+/// What dnsd runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every daemon has.
+    pub common: Common,
+    /// Where DNS is answered.
+    pub dns_listen: SocketAddr,
+    /// The zone.
+    pub zone: ZoneSettings,
+    /// How often names are looked up again.
+    pub refresh_interval: Duration,
+    /// How names are looked up.
+    pub resolver: resolve::Settings,
+}
+
+impl AsRef<Common> for Config {
+    fn as_ref(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// Reads flags and variables.
+///
+/// # Errors
+/// [`Exit`] for `--help`, `--version`, `--check-config` and for mistakes, all at once.
+pub fn read<I, T>(arguments: I, environment: &BTreeMap<String, String>) -> Result<Sound<Config>, Exit>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<std::ffi::OsString> + Clone,
+{
+    let mut reader = PROGRAM.read(arguments, environment)?;
+    let common = reader.common();
+    let dns_listen = reader.take_with("dns-listen", |text| {
+        text.parse::<SocketAddr>().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:5300")
+    });
+    let domain = reader.take_with("domain", parse_domain);
+    let cluster = if reader.is_set("cluster") {
+        reader.take_with("cluster", parse_cluster)
+    } else {
+        domain.as_ref().map(first_label)
+    };
+    let ttl_s = reader.take_with("ttl", parse_ttl);
+    let refresh_interval = reader.take_with("ttl-refresh", parse_refresh);
+    let name_servers: Vec<DnsServer> = reader.take_list("nameservers");
+    let resolver = resolve::Settings {
+        name_servers: name_servers.into_iter().map(|server| server.0).collect(),
+        search: reader.take_list("searchlist"),
+        ..resolve::Settings::default()
+    };
+    if let Err(error) = resolver.check() {
+        reader.mistake(error.to_string());
+    }
+    if reader.environment().get("ETCD_PEERS").is_some_and(|peers| !peers.is_empty()) {
+        reader
+            .warning("ETCD_PEERS is not needed: dnsd answers DNS itself and keeps its state in --state-dir");
+    }
+    let config = (|| {
+        let (dns_listen, domain) = (dns_listen?, domain?);
+        let server_ips = Some(dns_listen.ip()).filter(|ip| !ip.is_unspecified()).into_iter().collect();
+        let zone = ZoneSettings { cluster: cluster?, domain, ttl_s: ttl_s?, server_ips };
+        Some(Config { common: common?, dns_listen, zone, refresh_interval: refresh_interval?, resolver })
+    })();
+    reader.finish(config)
+}
+
+fn parse_domain(text: &str) -> Result<Name, String> {
+    let topology::Address::Name(text) =
+        text.parse::<topology::Address>().map_err(|error| error.to_string())?
+    else {
+        return Err("expected a domain, not an IP address".to_owned());
+    };
+    if text.len() > DOMAIN_BYTES_MAX {
+        return Err(format!(
+            "{} bytes long; names are put in front of it, so at most {DOMAIN_BYTES_MAX}",
+            text.len()
+        ));
+    }
+    let mut name = Name::from_ascii(&text).map_err(|error| error.to_string())?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+fn parse_cluster(text: &str) -> Result<String, &'static str> {
+    let sound = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    if text.chars().all(sound) && text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected letters, digits, `-`, `_` and `.`, beginning with a letter or digit")
+    }
+}
+
+fn first_label(domain: &Name) -> String {
+    domain.to_ascii().split('.').next().unwrap_or_default().to_owned()
+}
+
+/// Seconds, as the original's variable has them, or a duration.
+fn parse_ttl(text: &str) -> Result<u32, String> {
+    let duration = seconds_or_duration(text)?;
+    if duration.subsec_millis() != 0 || duration.as_secs() > TTL_S_MAX {
+        return Err(format!("expected whole seconds, at most {TTL_S_MAX}"));
+    }
+    u32::try_from(duration.as_secs()).map_err(|error| error.to_string())
+}
+
+fn parse_refresh(text: &str) -> Result<Duration, String> {
+    let duration = seconds_or_duration(text)?;
+    if duration < Duration::from_millis(REFRESH_MS_MIN) {
+        return Err(format!("expected at least {REFRESH_MS_MIN}ms"));
+    }
+    Ok(duration)
+}
+
+fn seconds_or_duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
+        Err(_) => parse_duration(text).map_err(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Sound<Config>, Exit> {
+        let environment =
+            variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        read(std::iter::once("dnsd").chain(arguments.iter().copied()), &environment)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_page() {
+        let config = read_with(&[], &[]).unwrap().config;
+        assert_eq!(config.common.listen, "127.0.0.1:8081".parse().unwrap());
+        assert_eq!(config.dns_listen, "127.0.0.1:5300".parse().unwrap());
+        assert_eq!(config.zone.domain.to_ascii(), "redis-1.docker.");
+        assert_eq!(config.zone.cluster, "redis-1");
+        assert_eq!(config.zone.ttl_s, 5);
+        assert_eq!(config.refresh_interval, Duration::from_secs(15));
+    }
+
+    #[test]
+    fn the_originals_names_work() {
+        let sound = read_with(
+            &[],
+            &[
+                ("PUBLISH_DOMAIN", "Cache.Docker."),
+                ("TTL", "30"),
+                ("TTL_REFRESH", "20"),
+                ("ETCD_PEERS", "http://10.0.0.1:4001"),
+                ("NAMESERVERS", "10.0.0.2 10.0.0.3:5353"),
+                ("SEARCHLIST", "redis-1.docker,docker"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(sound.config.zone.domain.to_ascii(), "cache.docker.");
+        assert_eq!(sound.config.zone.cluster, "cache");
+        assert_eq!(sound.config.zone.ttl_s, 30);
+        assert_eq!(sound.config.refresh_interval, Duration::from_secs(20));
+        assert_eq!(sound.config.resolver.name_servers.len(), 2);
+        assert_eq!(sound.config.resolver.search, ["redis-1.docker", "docker"]);
+        assert!(sound.warnings.iter().any(|warning| warning.contains("ETCD_PEERS")), "{:?}", sound.warnings);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let exit = read_with(
+            &[
+                "--domain",
+                "a..b",
+                "--ttl",
+                "1h1",
+                "--ttl-refresh",
+                "1ms",
+                "--dns-listen",
+                "53",
+                "--cluster",
+                "a/b",
+            ],
+            &[("DNSD_SEARCHLIST", "-")],
+        )
+        .unwrap_err();
+        assert_eq!(exit.code, 64);
+        for part in ["--domain", "--ttl ", "--ttl-refresh", "--dns-listen", "--cluster", "search list"] {
+            assert!(exit.stderr.contains(part), "{part}:\n{}", exit.stderr);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Errors of dnsd as problems of the HTTP contract: the one place where both are known.
+
+use axum::http::{HeaderValue, header};
+use service::problem::Problem;
+use topology::document::{DocumentError, DocumentErrorKind};
+
+use crate::admission::{Refusal, entity_tag};
+use crate::publisher::PutError;
+use crate::zone::MembersError;
+
+/// How long a client should wait before it comes again, in seconds.
+const RETRY_AFTER_S: u32 = 1;
+
+/// The body is not a document.
+pub fn of_document(error: &DocumentError) -> Problem {
+    let (title, status) = match error.kind {
+        DocumentErrorKind::MalformedJson => ("Malformed JSON", 400),
+        DocumentErrorKind::MalformedTopology => ("Malformed Topology", 400),
+        DocumentErrorKind::InvalidAddress => ("Invalid Address", 400),
+        DocumentErrorKind::DuplicateNode => ("Duplicate Node", 422),
+        DocumentErrorKind::TooManyNodes => ("Too Many Nodes", 422),
+    };
+    let mut problem = Problem::new(error.kind.slug(), title, status, error.to_string());
+    for mistake in &error.mistakes {
+        problem = problem.with_error(mistake.pointer.clone(), mistake.detail.clone());
+    }
+    problem
+}
+
+/// The document was not put in force.
+pub fn of_put(error: &PutError) -> Problem {
+    match error {
+        PutError::Refused(refusal) => of_refusal(refusal),
+        PutError::Members(MembersError::Unresolvable(error)) => {
+            let servers: Vec<String> = error.servers.iter().map(ToString::to_string).collect();
+            Problem::new("unresolvable", "Unresolvable Name", 422, error.to_string())
+                .with_node(error.name.to_string())
+                .with_step("resolve")
+                .with_evidence("asked", error.asked.clone())
+                .with_evidence("name_servers", servers)
+                .with_evidence("reason", error.reason.to_string())
+                .with_error("/master/address", error.reason.to_string())
+                .with_do("correct the name, give `port` to skip SRV, or mend the name servers (--nameservers); what was published stays")
+        }
+        PutError::Members(error @ MembersError::Ambiguous { name, candidates }) => {
+            let candidates: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+            Problem::new("ambiguous-name", "Ambiguous Name", 409, error.to_string())
+                .with_node(name.to_string())
+                .with_step("resolve")
+                .with_evidence("candidates", candidates)
+                .with_do("name one instance, or give its `port`")
+        }
+        PutError::TooLarge(cause) => Problem::new(
+            "too-many-nodes",
+            "Too Many Nodes",
+            422,
+            format!("the zone does not fit into DNS messages: {cause}"),
+        ),
+        PutError::NotKept { path, source } => Problem::new(
+            "record-not-writable",
+            "Record Not Writable",
+            503,
+            format!("{path} cannot be written ({source}); what was published before is still served"),
+        )
+        .with_step("record")
+        .with_evidence("path", path.clone())
+        .with_evidence("error", source.to_string())
+        .with_do("make room, or give the state folder (--state-dir) to the daemon's user; then PUT again")
+        .with_retry_after_s(RETRY_AFTER_S),
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Problem {
+    let detail = refusal.to_string();
+    match refusal {
+        Refusal::PreconditionFailed { serial } => {
+            let problem = Problem::new("precondition-failed", "Precondition Failed", 412, detail)
+                .with_do("read GET /dns, decide again, and send its ETag");
+            match serial.map(entity_tag).and_then(|tag| HeaderValue::from_str(&tag).ok()) {
+                Some(tag) => {
+                    let text = tag.to_str().unwrap_or_default().to_owned();
+                    problem.with_header(header::ETAG, tag).with_evidence("etag", text)
+                }
+                None => problem.with_evidence("etag", serde_json::Value::Null),
+            }
+        }
+        Refusal::StaleRevision { given, current } => {
+            Problem::new("stale-revision", "Stale Revision", 409, detail)
+                .with_evidence("given", *given)
+                .with_evidence("current", *current)
+                .with_do("nothing, a newer document is published; to go back all the same, send If-Match with the ETag of GET /dns")
+        }
+        Refusal::RevisionConflict { revision } => {
+            Problem::new("revision-conflict", "Revision Conflict", 409, detail)
+                .with_evidence("revision", *revision)
+                .with_do("give the other document a revision of its own: trigger it again")
+        }
+    }
+}
+
+/// Too many documents wait.
+pub fn busy() -> Problem {
+    Problem::new("busy", "Busy", 503, "more documents are waiting to be published than is sensible")
+        .with_retry_after_s(RETRY_AFTER_S)
+}
+
+/// The daemon is going away, and whether the document was published is not known here.
+pub fn stopping() -> Problem {
+    Problem::new("busy", "Busy", 503, "dnsd is stopping; ask GET /dns after its restart what is published")
+        .with_retry_after_s(RETRY_AFTER_S)
+}
+
+/// There is nothing to show.
+pub fn not_published() -> Problem {
+    Problem::new("not-published", "Nothing Published", 404, "nothing was published yet")
+        .with_do("PUT a topology to /dns, or look why the observer does not")
+}

@@ -1,0 +1,350 @@
+//! The one task that decides what is served.
+//!
+//! It owns the publication in force: documents come to it through a bounded inbox, one after the other,
+//! and between them it looks the names up again. The order of a change is always the same: look up,
+//! build, keep on disk, serve, answer. So a restart serves what was answered for, and whatever fails on
+//! the way (a name server, the disk) leaves what is served as it was. Nothing ever clears it.
+//!
+//! A client that hangs up cancels nothing: the handler only sends and waits.
+//!
+//! Refreshing must not make things worse. A name that cannot be looked up keeps its last addresses, with
+//! one warning when that begins and one line when it ends; a change of the zone's content gets a new serial,
+//! and no change gets none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use resolve::{ResolveError, Resolved, Resolver};
+use service::admin::Latch;
+use service::clock;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use topology::{Document, NodeName};
+
+use crate::admission::{self, Current, IfMatch, Refusal};
+use crate::directory::Slot;
+use crate::metrics::Counters;
+use crate::publication::{Publication, next_serial};
+use crate::state::{Kept, Store};
+use crate::zone::{Members, MembersError, Records, Stamp, Zone, build};
+use hickory_proto::rr::RecordType;
+
+/// Documents that may wait while one is being published.
+pub const INBOX_MAX: usize = 16;
+
+/// A document to publish.
+#[derive(Debug)]
+pub struct Put {
+    /// The document.
+    pub document: Document,
+    /// `X-Topology-Revision`.
+    pub revision: Option<u64>,
+    /// `X-Topology-Generation`.
+    pub generation: Option<u64>,
+    /// `If-Match`.
+    pub if_match: Option<IfMatch>,
+    /// Where the outcome goes.
+    pub reply: oneshot::Sender<Result<Published, PutError>>,
+}
+
+/// A document that is in force now.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// What is served.
+    pub publication: Arc<Publication>,
+    /// Whether anything that is served changed.
+    pub changed: bool,
+    /// What the author should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why a document was not put in force. What is served is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// It may not replace what is in force.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Its master cannot be published.
+    #[error(transparent)]
+    Members(#[from] MembersError),
+    /// Its records do not fit into DNS messages.
+    #[error("the zone cannot be encoded")]
+    TooLarge(#[source] hickory_proto::ProtoError),
+    /// It could not be kept.
+    #[error("{path} cannot be written")]
+    NotKept {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// The owner of one zone's publication.
+pub struct Publisher {
+    slot: Arc<Slot>,
+    resolver: Resolver,
+    store: Store,
+    counters: Counters,
+    readiness: Latch,
+    /// What is in force, and the last good addresses of its names.
+    in_force: Option<InForce>,
+    /// Names whose last look-up failed; each was warned about.
+    failing: BTreeSet<NodeName>,
+    /// Whether the last attempt to keep a refreshed publication failed; it was warned about.
+    unwritable: bool,
+}
+
+struct InForce {
+    publication: Arc<Publication>,
+    addresses: BTreeMap<NodeName, Vec<SocketAddr>>,
+}
+
+impl Publisher {
+    /// A publisher that serves nothing yet.
+    pub fn new(
+        slot: Arc<Slot>,
+        resolver: Resolver,
+        store: Store,
+        counters: Counters,
+        readiness: Latch,
+    ) -> Self {
+        let failing = BTreeSet::new();
+        Self { slot, resolver, store, counters, readiness, in_force: None, failing, unwritable: false }
+    }
+
+    /// Serves what an earlier process kept. Domain and TTL are those of today's settings; if they differ
+    /// from what was kept, the zone has changed and gets a new serial.
+    ///
+    /// # Errors
+    /// [`PutError`] if it cannot be served under today's settings.
+    pub fn restore(&mut self, kept: Kept) -> Result<(), PutError> {
+        let resolved: Resolved =
+            kept.addresses.iter().map(|(name, found)| (name.clone(), Ok(found.clone()))).collect();
+        let mut members = Members::new(&kept.document, &resolved)?;
+        members.left_out = kept.left_out;
+        let settings = &self.slot.settings;
+        let same = kept.domain == domain_text(&self.slot) && kept.ttl_s == settings.ttl_s;
+        let serial = if same { kept.serial } else { next_serial(Some(kept.serial), clock::unix_seconds()) };
+        let zone = build(settings, &members, kept.stamp);
+        let publication = Publication::new(settings, kept.document, members, kept.stamp, serial, zone)
+            .map_err(PutError::TooLarge)?;
+        self.serve(Arc::new(publication), kept.addresses);
+        Ok(())
+    }
+
+    /// Works until shutdown. The names are looked up for the first time at once, for what was restored.
+    pub async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Put>,
+        refresh_interval: Duration,
+        shutdown: CancellationToken,
+    ) {
+        let mut ticks = interval_at(Instant::now(), refresh_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let put = tokio::select! {
+                () = shutdown.cancelled() => return,
+                put = inbox.recv() => put,
+                _ = ticks.tick() => {
+                    // A document that arrives meanwhile is worth more than fresh addresses of the old one.
+                    let names: Vec<NodeName> = self.names();
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        put = inbox.recv() => put,
+                        resolved = self.resolver.resolve_all(names) => {
+                            self.refresh(resolved).await;
+                            continue;
+                        }
+                    }
+                }
+            };
+            let Some(put) = put else { return };
+            let Put { document, revision, generation, if_match, reply } = put;
+            let outcome = self.put(document, revision, generation, if_match.as_ref()).await;
+            // Nobody may be waiting any more; what was done stays done.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    async fn put(
+        &mut self,
+        document: Document,
+        revision: Option<u64>,
+        generation: Option<u64>,
+        if_match: Option<&IfMatch>,
+    ) -> Result<Published, PutError> {
+        let current = self.in_force.as_ref().map(|in_force| Current {
+            document: &in_force.publication.document,
+            revision: in_force.publication.stamp.revision,
+            serial: in_force.publication.serial,
+        });
+        let same = current.is_some_and(|current| admission::is_same(current.document, &document));
+        let revision = admission::admit(current, &document, revision, if_match)?;
+        let previous = self.in_force.as_ref().map_or(0, |known| known.publication.stamp.generation);
+        let generation = generation.unwrap_or(if same { previous } else { previous + 1 });
+        let resolved = self.resolver.resolve_all(document.nodes().cloned()).await;
+        let members = Members::new(&document, &resolved)?;
+        let addresses = good(&resolved);
+        let published = self.replace(document, members, revision, generation, addresses).await?;
+        let left_out = &published.publication.members.left_out;
+        self.failing = left_out.iter().map(|left_out| left_out.name.clone()).collect();
+        self.counters.unresolved.set(i64::try_from(self.failing.len()).unwrap_or(i64::MAX));
+        Ok(published)
+    }
+
+    /// Puts freshly found addresses in force, where there are any.
+    async fn refresh(&mut self, mut resolved: Resolved) {
+        let Some(in_force) = &self.in_force else { return };
+        let mut failing = BTreeSet::new();
+        for (name, found) in &mut resolved {
+            let Some(problem) = problem_of(name, found) else { continue };
+            failing.insert(name.clone());
+            let last = in_force.addresses.get(name);
+            if !self.failing.contains(name) {
+                let keeps = if last.is_some() { "keeps its last addresses" } else { "stays out" };
+                tracing::warn!(node = %name, "{problem}; it {keeps}");
+            }
+            if let Some(last) = last {
+                *found = Ok(last.clone());
+            }
+        }
+        for name in self.failing.difference(&failing) {
+            tracing::info!(node = %name, "the name can be looked up again");
+        }
+        self.failing = failing;
+        self.counters.unresolved.set(i64::try_from(self.failing.len()).unwrap_or(i64::MAX));
+        let publication = &in_force.publication;
+        let (document, stamp) = (publication.document.clone(), publication.stamp);
+        let replaced = match Members::new(&document, &resolved) {
+            Ok(members) => {
+                let addresses = good(&resolved);
+                self.replace(document, members, stamp.revision, stamp.generation, addresses).await.map(drop)
+            }
+            Err(error) => Err(error.into()),
+        };
+        match replaced {
+            Ok(()) => self.unwritable = false,
+            Err(error) if self.unwritable => tracing::debug!(%error, "still not refreshed"),
+            Err(error) => {
+                self.unwritable = true;
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(%error, cause, "addresses have changed and are not served: mend this first");
+            }
+        }
+    }
+
+    /// Builds, keeps, serves. Nothing is written and no serial used if nothing is different.
+    async fn replace(
+        &mut self,
+        document: Document,
+        members: Members,
+        revision: u64,
+        generation: u64,
+        addresses: BTreeMap<NodeName, Vec<SocketAddr>>,
+    ) -> Result<Published, PutError> {
+        let settings = &self.slot.settings;
+        let now = clock::unix_seconds();
+        let last = self.in_force.as_ref().map(|in_force| Arc::clone(&in_force.publication));
+        let since = last.as_ref().map_or(now, |last| last.stamp.since);
+        let mut stamp = Stamp { revision, generation, since };
+        let mut zone = build(settings, &members, stamp);
+        let unchanged = last.as_ref().filter(|last| has_same_content(last, &zone));
+        if let Some(last) = unchanged
+            && last.document == document
+            && last.members.left_out == members.left_out
+        {
+            let publication = Arc::clone(last);
+            return Ok(Published { publication, changed: false, warnings: zone.warnings });
+        }
+        let changed = unchanged.is_none();
+        let mut serial = last.as_ref().map_or(0, |last| last.serial);
+        if changed {
+            stamp.since = now;
+            zone = build(settings, &members, stamp);
+            serial = next_serial(last.as_ref().map(|last| last.serial), now);
+        }
+        let warnings = std::mem::take(&mut zone.warnings);
+        let publication =
+            Publication::new(settings, document, members, stamp, serial, zone).map_err(PutError::TooLarge)?;
+        let publication = Arc::new(publication);
+        let kept = self.kept(&publication, &addresses);
+        self.store
+            .save(&kept)
+            .await
+            .map_err(|source| PutError::NotKept { path: self.store.path().display().to_string(), source })?;
+        self.serve(Arc::clone(&publication), addresses);
+        if changed {
+            self.counters.publications.inc();
+            tracing::info!(
+                revision,
+                generation,
+                serial,
+                node = %publication.members.master.name,
+                slaves = publication.members.slaves.len(),
+                left_out = publication.members.left_out.len(),
+                "published"
+            );
+        }
+        Ok(Published { publication, changed, warnings })
+    }
+
+    fn serve(&mut self, publication: Arc<Publication>, addresses: BTreeMap<NodeName, Vec<SocketAddr>>) {
+        self.slot.publish(Arc::clone(&publication));
+        self.readiness.release();
+        self.counters.serial.set(publication.serial.into());
+        self.counters.revision.set(i64::try_from(publication.stamp.revision).unwrap_or(i64::MAX));
+        self.in_force = Some(InForce { publication, addresses });
+    }
+
+    fn kept(&self, publication: &Publication, addresses: &BTreeMap<NodeName, Vec<SocketAddr>>) -> Kept {
+        Kept {
+            domain: domain_text(&self.slot),
+            ttl_s: self.slot.settings.ttl_s,
+            serial: publication.serial,
+            stamp: publication.stamp,
+            document: publication.document.clone(),
+            addresses: addresses.clone(),
+            left_out: publication.members.left_out.clone(),
+        }
+    }
+
+    fn names(&self) -> Vec<NodeName> {
+        let documents = self.in_force.iter().map(|in_force| &in_force.publication.document);
+        documents.flat_map(Document::nodes).cloned().collect()
+    }
+}
+
+/// What speaks against using what a name led to.
+fn problem_of(name: &NodeName, found: &Result<Vec<SocketAddr>, ResolveError>) -> Option<String> {
+    match found {
+        Err(error) => Some(error.to_string()),
+        Ok(candidates) if candidates.windows(2).any(|pair| pair[0].port() != pair[1].port()) => {
+            Some(format!("{name} leads to several ports"))
+        }
+        Ok(_) => None,
+    }
+}
+
+fn good(resolved: &Resolved) -> BTreeMap<NodeName, Vec<SocketAddr>> {
+    resolved.iter().filter_map(|(name, found)| Some((name.clone(), found.as_ref().ok()?.clone()))).collect()
+}
+
+/// Whether everything but the SOA is as it was.
+fn has_same_content(last: &Publication, zone: &Zone) -> bool {
+    let strip = |records: &Records| {
+        let mut records = records.clone();
+        for types in records.values_mut() {
+            types.remove(&RecordType::SOA);
+        }
+        records
+    };
+    strip(&last.records) == strip(&zone.records)
+}
+
+fn domain_text(slot: &Slot) -> String {
+    slot.settings.domain.to_ascii().trim_end_matches('.').to_owned()
+}
