@@ -14,7 +14,7 @@ use etcd_client::{Client, Compare, CompareOp, ConnectOptions, GetOptions, PutOpt
 use tokio::time::{Instant, timeout};
 
 use crate::endpoint::{Endpoint, Endpoints};
-use crate::error::{EtcdError, Failure};
+use crate::error::{EtcdError, Failure, is_future_revision};
 use crate::key::{KeyState, KeyVersion, ReadAt, revision_of, revision_to_wire};
 
 /// Interval of HTTP/2 pings to a member, sent while idle too.
@@ -77,8 +77,14 @@ impl Etcd {
         let read = |mut client: Client| {
             let key = key.to_owned();
             async move {
+                // The past is the same at every member that has reached it, so its own copy will do and
+                // no majority has to be asked. A member that lags says so, and then the majority is asked.
                 let options = GetOptions::new().with_revision(revision_to_wire(revision));
-                let response = client.get(key, Some(options)).await?;
+                let own_copy = client.get(key.as_str(), Some(options.clone().with_serializable())).await;
+                let response = match own_copy {
+                    Err(error) if is_future_revision(&error) => client.get(key, Some(options)).await?,
+                    answered => answered?,
+                };
                 Ok(response.kvs().first().map(KeyVersion::from))
             }
         };

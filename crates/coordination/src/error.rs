@@ -50,6 +50,9 @@ pub(crate) enum Failure {
 /// same gRPC code (etcd `api/v3rpc/rpctypes/error.go`, `ErrGRPCCompacted`).
 const COMPACTED_MESSAGE: &str = "required revision has been compacted";
 
+/// The same of the future one (`ErrGRPCFutureRev`).
+const FUTURE_REVISION_MESSAGE: &str = "required revision is a future revision";
+
 // Codes of gRPC, by their numbers in its specification (doc/statuscodes.md).
 const INVALID_ARGUMENT: i32 = 3;
 const NOT_FOUND: i32 = 5;
@@ -78,6 +81,11 @@ impl From<&ClientError> for Failure {
             _ => Self::Transient(reason),
         }
     }
+}
+
+/// Whether the member that was asked has not reached the revision yet.
+pub(crate) fn is_future_revision(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status) if status.message().contains(FUTURE_REVISION_MESSAGE))
 }
 
 /// One line for a person: etcd's message, or the innermost cause of a failed connection.
