@@ -17,7 +17,7 @@ use crate::acts::{self, Context, Done};
 use crate::observe::observe;
 use crate::registry::{Owner, Registry};
 use crate::session::Session;
-use crate::settings::Settings;
+use crate::settings::{Mandate, Settings};
 
 /// How long a connection may lie idle before it is closed; a node that left is not held for ever.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -34,7 +34,7 @@ pub(crate) enum Ask {
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) mandate: watch::Receiver<Option<u64>>,
+    pub(crate) mandate: watch::Receiver<Option<Mandate>>,
     pub(crate) registry: Arc<Mutex<Registry>>,
 }
 
@@ -97,7 +97,7 @@ impl Endpoint {
 
     /// The connection that the order must go over, or the open one, or a new one.
     async fn session_for(&mut self, order: &Order, due: Instant) -> Result<Session, Failure> {
-        let epoch = *self.shared.mandate.borrow();
+        let epoch = self.shared.mandate.borrow().and_then(Mandate::epoch_now);
         if self.session.as_ref().is_some_and(|session| !session.is_open() || session.epoch != epoch) {
             self.give_up();
         }
@@ -129,7 +129,7 @@ impl Endpoint {
 
     /// One who may have lost the right to act sends nothing that cannot be taken back.
     fn check_mandate(&self, order: &Order, session: &Session) -> Result<(), Failure> {
-        let held = *self.shared.mandate.borrow();
+        let held = self.shared.mandate.borrow().and_then(Mandate::epoch_now);
         if order.command.is_irreversible() && (held.is_none() || held != session.epoch) {
             let reason = "not sent: this dictator does not hold the right to act (any more)".to_owned();
             return Err(Failure::NotExecuted(Unknown::Refuses(reason)));

@@ -45,7 +45,7 @@ use topology::observation::Unknown;
 
 pub use clients::DICTATOR_NAME_PREFIX;
 pub use info::{INFO_BYTES_MAX, InfoError};
-pub use settings::{CONNECT_DEADLINE_DEFAULT, Clock, Credentials, Secret, Settings};
+pub use settings::{CONNECT_DEADLINE_DEFAULT, Clock, Credentials, Mandate, Secret, Settings};
 pub use vitals::vitals as vitals_from_info;
 
 use endpoint::{Ask, Endpoint, Shared};
@@ -73,9 +73,9 @@ struct Served {
 impl Nodes {
     /// No connection yet.
     ///
-    /// `mandate` holds the epoch of the lock while it is held, and `None` while it is not. Without
+    /// `mandate` holds the right to act while it is held, and `None` while it is not. Without
     /// several dictators it is one epoch for the life of the process.
-    pub fn new(settings: Settings, mandate: watch::Receiver<Option<u64>>) -> Self {
+    pub fn new(settings: Settings, mandate: watch::Receiver<Option<Mandate>>) -> Self {
         let registry = Arc::new(Mutex::new(Registry::default()));
         Self { shared: Shared { settings, mandate, registry }, endpoints: Arc::default() }
     }

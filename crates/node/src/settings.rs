@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// Tells the local time in microseconds since the Unix epoch. Passed in, so that tests can bend it.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -71,5 +73,27 @@ impl fmt::Debug for Settings {
             .field("credentials", &self.credentials)
             .field("connect_deadline", &self.connect_deadline)
             .finish_non_exhaustive()
+    }
+}
+
+/// The right to act: an epoch, and until when it is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mandate {
+    /// The epoch; connections are named by it.
+    pub epoch: u64,
+    /// Until when it is certain, by the monotonic clock; `None` for a dictator that has no rivals.
+    /// The clock is looked at for every command: a process that was stopped learns of its loss late.
+    pub until: Option<Instant>,
+}
+
+impl Mandate {
+    /// A mandate that does not end by itself.
+    pub fn alone(epoch: u64) -> Self {
+        Self { epoch, until: None }
+    }
+
+    /// The epoch, if the mandate is certain at this moment.
+    pub(crate) fn epoch_now(self) -> Option<u64> {
+        self.until.is_none_or(|until| Instant::now() < until).then_some(self.epoch)
     }
 }

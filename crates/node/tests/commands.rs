@@ -192,7 +192,7 @@ async fn without_the_right_to_act_only_reads_go_out() {
     assert_eq!(node.command_counts().of("replicaof"), 0);
     let onlooker = bench.observe(node.address()).await;
     assert_ne!(onlooker.session, before.session, "no longer under the name of the lost epoch");
-    bench.mandate.send(Some(8)).unwrap();
+    bench.mandate.send(Some(node::Mandate::alone(8))).unwrap();
     let after = bench.observe(node.address()).await;
     assert!(node.command("CLIENT LIST").text().contains("name=dictator:8 "));
     let promoted = bench.send(node.address(), Some(after.session), assign(Assignment::Master)).await;

@@ -8,6 +8,7 @@
 //! himself twice means the last. One that equals the running change joins it.
 
 mod drive;
+mod election;
 mod history;
 mod metrics;
 mod names;
@@ -15,13 +16,16 @@ mod owner;
 mod status;
 mod store;
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
 use topology::document::Parsed;
 use topology::plan::Plan;
 use topology::receipt::Receipt;
 use topology::record::Wanted;
 use topology::refusal::Refusal;
 
+pub use election::{Election, Parts, record_key, run as campaign};
 pub use history::{Entry, HISTORY_MAX};
 pub use metrics::Metrics;
 pub use names::Resolve;
@@ -125,25 +129,51 @@ pub enum Rejection {
     Busy,
 }
 
-/// Sends asks to the owner. Cheap to clone.
+/// Where this dictator stands among several.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// It has the say; asks go to its owner.
+    Holding(mpsc::Sender<Ask>),
+    /// Another has the say and takes requests at this URL.
+    Following(String),
+    /// It is not known who has the say.
+    Contending,
+}
+
+/// Sends asks to the owner, while there is one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    asks: mpsc::Sender<Ask>,
+    standing: watch::Receiver<Standing>,
+    /// Keeps the only standing of a single dictator.
+    _single: Option<Arc<watch::Sender<Standing>>>,
 }
 
 impl Handle {
-    /// A handle and the receiving end for [`Owner`].
+    /// A handle for a single dictator, and the receiving end for [`Owner`].
     pub fn new() -> (Self, mpsc::Receiver<Ask>) {
         let (asks, received) = mpsc::channel(ASKS_MAX);
-        (Self { asks }, received)
+        let (sender, standing) = watch::channel(Standing::Holding(asks));
+        (Self { standing, _single: Some(Arc::new(sender)) }, received)
     }
 
-    /// Sends an ask; gives it back if the owner is gone or has too many waiting.
+    /// A handle for one of several; the sender says where it stands.
+    pub fn elected() -> (Self, watch::Sender<Standing>) {
+        let (sender, standing) = watch::channel(Standing::Contending);
+        (Self { standing, _single: None }, sender)
+    }
+
+    /// Where this dictator stands now.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Sends an ask; gives it back if there is no owner here or it has too many waiting.
     ///
     /// # Errors
     /// The ask itself.
     pub fn ask(&self, ask: Ask) -> Result<(), Ask> {
-        self.asks.try_send(ask).map_err(|error| match error {
+        let Standing::Holding(asks) = self.standing() else { return Err(ask) };
+        asks.try_send(ask).map_err(|error| match error {
             mpsc::error::TrySendError::Full(ask) | mpsc::error::TrySendError::Closed(ask) => ask,
         })
     }

@@ -104,12 +104,25 @@ impl Owner {
         metrics: Metrics,
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
+        Self::shared(settings, store, record, nodes, std::sync::Arc::new(resolve), metrics, asks).await
+    }
+
+    /// The same, with a resolver that others use as well.
+    pub async fn shared(
+        settings: Settings,
+        store: Store,
+        record: Record,
+        nodes: Nodes,
+        resolve: std::sync::Arc<Resolve>,
+        metrics: Metrics,
+        asks: mpsc::Receiver<Ask>,
+    ) -> Self {
         let history = History::new(store.history().await);
         let owner = Self {
             settings,
             store,
             nodes,
-            resolve: std::sync::Arc::new(resolve),
+            resolve,
             metrics,
             asks,
             record,

@@ -1,10 +1,15 @@
 //! The files of the state directory: the record, the epoch, the history.
 //!
 //! Every dictator that starts takes the next epoch, so that a connection of the one before can be
-//! told from its own. (With a lock in etcd the epoch comes from there.)
+//! told from its own. Where several dictators share a cluster, the epoch is that of the lock in etcd,
+//! and the record stands beside the lock, written only in a transaction that demands the lock: then a
+//! holder that was stopped and has been succeeded cannot write over its successor's record.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use coordination::{Etcd, EtcdError, Leadership};
 use service::durable;
 use topology::record::Record;
 
@@ -17,10 +22,34 @@ const EPOCH_FILE: &str = "epoch";
 /// File with the history.
 const HISTORY_FILE: &str = "history.json";
 
-/// The state directory.
-#[derive(Clone, Debug)]
+/// Deadline of reading or writing the record in etcd.
+const ETCD_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Where the record is kept.
+#[derive(Clone)]
+enum Backing {
+    Folder,
+    Etcd(Shared),
+}
+
+/// A record shared by several dictators.
+#[derive(Clone)]
+pub struct Shared {
+    /// The cluster of etcd.
+    pub etcd: Etcd,
+    /// The campaign that holds the lock.
+    pub leadership: Arc<Leadership>,
+    /// The epoch it holds.
+    pub epoch: u64,
+    /// The record's key.
+    pub key: String,
+}
+
+/// The state directory, and etcd where the record is shared.
+#[derive(Clone)]
 pub struct Store {
     folder: PathBuf,
+    backing: Backing,
 }
 
 /// Why the state directory cannot be used.
@@ -36,6 +65,14 @@ pub enum StoreError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The shared record cannot be read.
+    #[error("read the shared record {key}")]
+    Etcd {
+        /// Its key.
+        key: String,
+        /// Why.
+        source: EtcdError,
     },
     /// A file holds something else.
     #[error(
@@ -57,7 +94,13 @@ impl Store {
     pub async fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let folder = folder.as_ref().to_owned();
         durable::prepare_folder(folder.clone()).await?;
-        Ok(Self { folder })
+        Ok(Self { folder, backing: Backing::Folder })
+    }
+
+    /// The same folder, with the record shared in etcd.
+    #[must_use]
+    pub fn shared(&self, shared: Shared) -> Self {
+        Self { folder: self.folder.clone(), backing: Backing::Etcd(shared) }
     }
 
     async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -70,10 +113,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if there is one that cannot be used; it is never overwritten then.
     pub async fn record(&self) -> Result<Record, StoreError> {
-        match self.read(RECORD_FILE).await? {
+        let (bytes, place) = match &self.backing {
+            Backing::Folder => (self.read(RECORD_FILE).await?, self.folder.join(RECORD_FILE)),
+            Backing::Etcd(shared) => {
+                let state = shared.etcd.get(&shared.key, ETCD_DEADLINE).await;
+                let state = state.map_err(|source| StoreError::Etcd { key: shared.key.clone(), source })?;
+                (state.present().map(|present| present.value.clone()), PathBuf::from(&shared.key))
+            }
+        };
+        match bytes {
             None => Ok(Record::default()),
-            Some(bytes) => Record::from_json(&bytes)
-                .map_err(|why| StoreError::Content { path: self.folder.join(RECORD_FILE), why }),
+            Some(bytes) => Record::from_json(&bytes).map_err(|why| StoreError::Content { path: place, why }),
         }
     }
 
@@ -82,6 +132,12 @@ impl Store {
     /// # Errors
     /// A sentence with the path; the record before is still there then.
     pub async fn save(&self, record: &Record) -> Result<(), String> {
+        if let Backing::Etcd(shared) = &self.backing {
+            let text = record.to_json();
+            let write =
+                shared.leadership.put_if_held(shared.epoch, &shared.key, text.as_bytes(), ETCD_DEADLINE);
+            return write.await.map(|_| ()).map_err(|error| format!("{}: {error}", shared.key));
+        }
         let path = self.folder.join(RECORD_FILE);
         let shown = path.display().to_string();
         durable::write(path, record.to_json()).await.map_err(|error| format!("{shown}: {error}"))

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use node::{Credentials, Nodes, Secret, Settings};
+use node::{Credentials, Mandate, Nodes, Secret, Settings};
 use tokio::sync::watch;
 use topology::command::{Answer, Assigned, Command, Failure, Order, Reply};
 use topology::observation::{NodeState, SessionId, Unknown, Vitals};
@@ -18,7 +18,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 /// The pool under test with its right to act.
 pub(crate) struct Bench {
     pub(crate) nodes: Nodes,
-    pub(crate) mandate: watch::Sender<Option<u64>>,
+    pub(crate) mandate: watch::Sender<Option<Mandate>>,
 }
 
 pub(crate) fn settings() -> Settings {
@@ -38,7 +38,7 @@ pub(crate) fn with_user(username: &str, password: &str) -> Settings {
 
 impl Bench {
     pub(crate) fn new(settings: Settings) -> Self {
-        let (mandate, held) = watch::channel(Some(7));
+        let (mandate, held) = watch::channel(Some(Mandate::alone(7)));
         Self { nodes: Nodes::new(settings, held), mandate }
     }
 
