@@ -149,6 +149,11 @@ impl Load {
         self.progress.failed.load(Ordering::Relaxed)
     }
 
+    /// Time since the start of the load, the clock of all its notes.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Whether all writers have made their last attempt.
     pub fn is_finished(&self) -> bool {
         self.writers.iter().all(JoinHandle::is_finished)

@@ -92,6 +92,39 @@ impl Ledger {
         })
     }
 
+    /// From the start of the load to the end of its last writer.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// The attempt with this id, if it is one of this load.
+    pub fn find(&self, id: &str) -> Option<&Attempt> {
+        let mut parts = id.rsplitn(3, '-');
+        let number: usize = parts.next()?.parse().ok()?;
+        let writer: usize = parts.next()?.parse().ok()?;
+        self.attempts.get(writer)?.get(number).filter(|_| parts.next() == Some(&self.options.run))
+    }
+
+    /// Removes from the node at `master` whatever this load wrote there, a little at a time.
+    ///
+    /// # Panics
+    /// When the node refuses or does not answer.
+    pub fn clean_up(&self, master: SocketAddr) {
+        let mut node = Connection::open(master).unwrap_or_else(|error| panic!("redis at {master}: {error}"));
+        let shared = [Kind::Rpush, Kind::Sadd].map(|kind| container(&self.options, kind, ""));
+        let own = self.plain_keys();
+        let own = own.iter().map(|id| container(&self.options, Kind::Set, id));
+        let keys: Vec<String> = own.chain(shared).collect();
+        for batch in keys.chunks(BATCH) {
+            let command: Vec<&str> =
+                std::iter::once("UNLINK").chain(batch.iter().map(String::as_str)).collect();
+            match node.command(&command) {
+                Ok(Reply::Integer(_)) => {}
+                other => panic!("UNLINK at {master}: {other:?}"),
+            }
+        }
+    }
+
     /// How many writes were acknowledged.
     pub fn acknowledged(&self) -> usize {
         self.attempts().filter(|(_, _, attempt)| attempt.outcome == Outcome::Acknowledged).count()
