@@ -165,7 +165,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let router = http::routes(http::Face { slot, inbox }).merge(admin::routes(readiness, Arc::new(metrics)));
     let limits = HttpLimits { allow_hosts: config.common.allow_hosts.clone(), ..HttpLimits::default() };
     let serving = service::http::serve(listeners.http, router, limits, shutdown.clone());
-    let http = tasks.spawn("http", serving);
+    running.push(("http", tasks.spawn("http", serving)));
     notify::ready(&format!("publishing {}", config.zone.domain));
     tracing::info!(http = %config.common.listen, dns = %config.dns_listen, domain = %config.zone.domain, "ready");
 
@@ -175,13 +175,19 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
             name
         })
     }));
+    let mut ended = std::pin::pin!(ended);
     let outcome = tokio::select! {
+        // HTTP ends at shutdown, which is then the reason and not the end of a task.
+        biased;
         () = shutdown.cancelled() => Ok(()),
-        (name, ..) = ended => Err(RunError::Ended { name }),
+        (name, ..) = &mut ended => Err(RunError::Ended { name }),
     };
     notify::stopping();
     shutdown.cancel();
-    let _ = http.await;
+    if outcome.is_ok() {
+        // HTTP is the first to end.
+        let _ = tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), ended).await;
+    }
     publisher_stop.cancel();
     // DNS answers to the last.
     dns_stop.cancel();

@@ -191,6 +191,9 @@ impl Publisher {
         let addresses = good(&resolved);
         let published = self.replace(document, members, revision, generation, addresses).await?;
         let left_out = &published.publication.members.left_out;
+        for left_out in left_out.iter().filter(|left_out| !self.failing.contains(&left_out.name)) {
+            tracing::warn!(node = %left_out.name, "{}; the slave is left out until it can be looked up", left_out.reason);
+        }
         self.failing = left_out.iter().map(|left_out| left_out.name.clone()).collect();
         self.counters.unresolved.set(i64::try_from(self.failing.len()).unwrap_or(i64::MAX));
         Ok(published)

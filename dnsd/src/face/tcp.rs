@@ -77,13 +77,8 @@ pub async fn serve(
         let (directory, counters, shutdown) = (Arc::clone(&directory), counters.clone(), shutdown.clone());
         connections.spawn(async move {
             counters.connections.inc();
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                ended = converse(stream, client, &directory, &counters) => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, %client, "a DNS connection ended early");
-                    }
-                }
+            if let Err(error) = converse(stream, client, &directory, &counters, &shutdown).await {
+                tracing::debug!(%error, %client, "a DNS connection ended early");
             }
             counters.connections.dec();
             drop(place);
@@ -106,17 +101,22 @@ async fn converse(
     client: SocketAddr,
     directory: &Directory,
     counters: &Counters,
+    shutdown: &CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::with_capacity(READ_AHEAD_BYTES, stream);
     let (mut query, mut out, mut framed) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let idle = Duration::from_millis(IDLE_MS_MAX);
-        let length = match timeout(idle, stream.read_u16()).await {
-            Ok(Ok(length)) => usize::from(length),
-            // Gone or silent between two messages: the usual end.
-            Ok(Err(_)) | Err(_) => return Ok(()),
+        let length = tokio::select! {
+            // What has been asked is answered before we go.
+            biased;
+            length = timeout(idle, stream.read_u16()) => length,
+            () = shutdown.cancelled() => return Ok(()),
         };
+        // Gone or silent between two messages: the usual end.
+        let Ok(Ok(length)) = length else { return Ok(()) };
+        let length = usize::from(length);
         query.resize(length, 0);
         timeout(idle, stream.read_exact(&mut query)).await??;
         let Some(outcome) = answer(directory, &query, client, Transport::Tcp, &mut out) else {
