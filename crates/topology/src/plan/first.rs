@@ -72,7 +72,8 @@ fn others_hold_nothing_else(
     let reference = situation.reference(&acting_state.vitals);
     for node in situation.wanted.document.nodes().filter(|node| *node != acting) {
         let Some(state) = situation.observation.known(node) else { continue };
-        if super::same_node(situation.observation, node, acting) {
+        if super::same_node(situation.observation, node, acting) || state.vitals.loading {
+            // One that is loading is left out for now and judged before it is attached.
             continue;
         }
         if let Err(no_basis) = reference.judge(node, &state.vitals) {

@@ -191,6 +191,16 @@ fn around(situation: &Situation<'_>, acting: &NodeName, adopt: Option<Right>) ->
             return Ok(plan);
         }
         plan.would = Would::Switched;
+        let strays = strays(situation, acting);
+        if !strays.is_empty() {
+            // Nobody but the acting master takes writes when the right to is moved.
+            let mut judged = plan.clone();
+            attachments(situation, acting, state, &mut judged)?;
+            plan.warnings = judged.warnings;
+            plan.steps.extend(strays);
+            plan.again = true;
+            return Ok(plan);
+        }
         plan.steps.push(Step::HandOver { from: acting.clone(), to: target.clone() });
     }
     attachments(situation, acting, state, &mut plan)?;
@@ -199,6 +209,20 @@ fn around(situation: &Situation<'_>, acting: &NodeName, adopt: Option<Right>) ->
         plan.would = Would::Repaired;
     }
     Ok(plan)
+}
+
+/// Nodes of the cluster that take writes without the right to: parked before the master moves.
+fn strays(situation: &Situation<'_>, acting: &NodeName) -> Vec<Step> {
+    let document = &situation.wanted.document;
+    let members = document.nodes().cloned().chain(situation.leavers());
+    members
+        .filter(|node| !same_node(situation.observation, node, acting))
+        .filter(|node| situation.observation.vitals(node).is_some_and(Vitals::is_master))
+        .map(|node| Step::Park {
+            node,
+            why: "it takes writes without having been granted the right".to_owned(),
+        })
+        .collect()
 }
 
 fn adopted(right: Option<Right>) -> Would {
@@ -330,6 +354,12 @@ fn attachments(
             plan.pending.push(Pending { node: slave.clone(), reason });
             continue;
         };
+        if state.vitals.loading {
+            // What it holds is not known before it has loaded, and redis takes no orders until then.
+            let reason = "it is still loading its data from disk".to_owned();
+            plan.pending.push(Pending { node: slave.clone(), reason });
+            continue;
+        }
         let follows = situation.observation.leader_of(slave).is_some_and(|found| found == acting);
         let healthy = state.vitals.following().is_some_and(|following| following.link_up)
             && state.vitals.replid == acting_state.vitals.replid;

@@ -56,8 +56,10 @@ pub(super) fn restarted(
     if !unparked.is_empty() && !mutant::active(Mutant::ResumeWithoutParking) {
         return Ok(Acting::First { steps: unparked, would: Would::Resumed });
     }
-    if state.vitals.loading {
-        return Err(super::fitness::loading(&granted.node));
+    // Nobody can be compared before everybody who answers has loaded.
+    let loading = members(situation).find(|(_, other)| other.vitals.loading).map(|(name, _)| name);
+    if let Some(node) = loading.or_else(|| state.vitals.loading.then_some(&granted.node)) {
+        return Err(super::fitness::loading(node));
     }
     if situation.discards(&granted.node, &state.vitals.run_id.0) {
         return replacement(situation, granted);
