@@ -1,3 +1,160 @@
-//! The dictator: applies the wanted master/slave topology to live redis nodes.
+//! The dictator: applies the wanted topology to live redis nodes, and keeps it true.
+//!
+//! ```text
+//! http ──Ask──▶ apply (one owner task: record, change under way, enforcement)
+//!                 │ drives topology::conduct (pure: every decision)
+//!                 ├──Order──▶ node (RESP)
+//!                 └──Record─▶ state directory
+//! ```
+//!
+//! It is ready as soon as the record has been read and HTTP listens; whether any redis answers is in
+//! `GET /status`, never in its readiness: a dictator that is restarted because a node is away comes
+//! back no wiser, and is away itself just when it is needed.
 
 pub mod apply;
+pub mod config;
+pub mod http;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::{Credentials, Mandate, Nodes};
+use resolve::Resolver;
+use service::admin::{self, Readiness};
+use service::config::Common;
+use service::daemon::StartError;
+use service::http::HttpLimits;
+use service::metrics::Metrics;
+use service::shutdown::Tasks;
+use service::{clock, notify};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use topology::conduct::Limits;
+use topology::plan::Policy;
+
+use apply::{Handle, Owner, Resolve, Settings, Store};
+use config::Config;
+
+/// Beyond `--apply-timeout`, from the signal until what still runs is left behind. It must end within
+/// systemd's TimeoutStopSec=.
+const DRAIN_MARGIN: Duration = Duration::from_secs(5);
+
+/// What is bound before anything runs, so that tests can choose and a taken port fails the start.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The HTTP face.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    /// With the address, when it cannot be bound.
+    pub async fn bind(common: &Common) -> Result<Self, StartError> {
+        Ok(Self { http: service::http::bind(common.listen).await? })
+    }
+}
+
+/// Runs the dictator until `shutdown`, and then until the change under way has ended.
+///
+/// # Errors
+/// When it cannot start: the state directory, the record; or when its owner task ends by itself.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
+    let store = Store::open(&config.common.state_dir).await?;
+    let record = store.record().await?;
+    let epoch = store.next_epoch().await?;
+    let (_mandate, held) = watch::channel(Some(Mandate::alone(epoch)));
+
+    let mut metrics = Metrics::new(config::PROGRAM.name, config::PROGRAM.version);
+    let counters = apply::Metrics::register(metrics.registry());
+    let (handle, asks) = Handle::new();
+    let owner = Owner::new(
+        owner_settings(&config, epoch),
+        store,
+        record,
+        Nodes::new(node_settings(&config), held),
+        resolver(&config)?,
+        counters,
+        asks,
+    )
+    .await;
+    let ended = CancellationToken::new();
+    let tasks = Tasks::new();
+    let owning = {
+        let (shutdown, ended) = (shutdown.clone(), ended.clone().drop_guard());
+        async move {
+            owner.run(shutdown).await;
+            drop(ended);
+        }
+    };
+    tasks.spawn("apply", owning);
+
+    let drain = config.apply_timeout + DRAIN_MARGIN;
+    let limits = HttpLimits {
+        allow_hosts: config.common.allow_hosts.clone(),
+        drain_timeout: drain,
+        ..HttpLimits::default()
+    };
+    let router = http::routes(http::Face::new(handle, &config))
+        .merge(admin::routes(Readiness::new(), Arc::new(metrics)));
+    let stop_serving = shutdown.child_token();
+    let serving = service::http::serve(listeners.http, router, limits, stop_serving.clone());
+    tracing::info!(listen = %config.common.listen, cluster = config.cluster, epoch, "dictator is ready");
+    notify::ready(&format!("keeping {}", config.cluster));
+    // Without its owner the face would answer everything with 503; better to end and be started again.
+    tokio::spawn(async move {
+        ended.cancelled().await;
+        stop_serving.cancel();
+    });
+    serving.await;
+    if let Err(late) = tasks.drain(drain).await {
+        tracing::warn!(?late, "tasks did not end in time and are left behind");
+    }
+    if shutdown.is_cancelled() { Ok(()) } else { Err("the task that owns the cluster's state ended".into()) }
+}
+
+fn owner_settings(config: &Config, epoch: u64) -> Settings {
+    Settings {
+        limits: Limits {
+            write_pause: config.max_write_pause,
+            apply_timeout: config.apply_timeout,
+            ..Limits::default()
+        },
+        policy: Policy { ignore_sentinel: config.ignore_sentinel, epoch },
+        enforce_interval: config.enforce_interval,
+    }
+}
+
+fn node_settings(config: &Config) -> node::Settings {
+    const MICROS_PER_MILLI: u64 = 1000;
+    let clock = || i64::try_from(clock::unix_millis().saturating_mul(MICROS_PER_MILLI)).unwrap_or(i64::MAX);
+    let credentials = config.redis_password.as_ref().map(|password| Credentials {
+        username: config.redis_username.clone(),
+        password: node::Secret::new(password.expose().to_owned()),
+    });
+    node::Settings { credentials, ..node::Settings::new(Arc::new(clock)) }
+}
+
+fn resolver(config: &Config) -> Result<Resolve, StartError> {
+    let resolver = Arc::new(Resolver::new(resolve::Settings {
+        name_servers: config.nameservers.clone(),
+        search: config.searchlist.clone(),
+        ..resolve::Settings::default()
+    })?);
+    Ok(Box::new(move |names| {
+        let resolver = Arc::clone(&resolver);
+        Box::pin(async move {
+            let resolved = resolver.resolve_all(names).await;
+            resolved
+                .into_iter()
+                .map(|(name, found)| (name, found.map_err(|error| error.to_string())))
+                .collect()
+        })
+    }))
+}

@@ -1,2 +1,17 @@
-//! dictator
-fn main() {}
+//! The dictator's binary: a table of contents.
+
+use std::process::ExitCode;
+
+use dictator::{Listeners, config, run};
+use service::daemon;
+
+fn main() -> ExitCode {
+    let sound = match config::read(std::env::args_os(), &service::config::environment()) {
+        Ok(sound) => sound,
+        Err(exit) => return exit.report(),
+    };
+    daemon::run(sound, |config, shutdown| async move {
+        let listeners = Listeners::bind(&config.common).await?;
+        run(config, listeners, shutdown).await
+    })
+}

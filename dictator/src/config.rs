@@ -1,0 +1,318 @@
+//! The dictator's settings: one table, and the relations between them.
+//!
+//! The names that the original redis-dictator read from its environment (`NAMESERVERS`, `SEARCHLIST`)
+//! go on working.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use service::config::{Common, DnsServer, Exit, Program, Reader, Secret, Setting, Sound};
+use topology::Address;
+
+/// Longest name of a cluster, in characters; it is a part of a path and of an etcd key.
+const CLUSTER_CHARACTERS_MAX: usize = 64;
+/// Longest pause of writes that may be configured: what waits longer has given up.
+const WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Most nodes that may be configured; more is another kind of system.
+const NODES_MAX_LIMIT: usize = 1000;
+/// Where the password comes from if no file is named: a systemd credential of this name.
+const PASSWORD_CREDENTIAL: &str = "redis-password";
+/// Where the password comes from if there is no credential either.
+const PASSWORD_VARIABLE: &str = "DICTATOR_REDIS_PASSWORD";
+
+/// The table.
+pub const PROGRAM: Program = Program {
+    name: "dictator",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Moves the redis master where the topology says, without losing an acknowledged write",
+    env_prefix: "DICTATOR",
+    listen_default: "127.0.0.1:8080",
+    settings: &[
+        Setting {
+            flag: "cluster",
+            value_name: "NAME",
+            default: Some("redis-1"),
+            help: "The cluster's name, in PUT /clusters/<name>/master",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "nameservers",
+            value_name: "LIST",
+            repeatable: true,
+            legacy_env: &["NAMESERVERS"],
+            help: "Name servers that node names are looked up at, instead of those of /etc/resolv.conf",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "searchlist",
+            value_name: "LIST",
+            repeatable: true,
+            legacy_env: &["SEARCHLIST"],
+            help: "Domains appended to short names, instead of those of /etc/resolv.conf",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "max-write-pause",
+            value_name: "DURATION",
+            default: Some("1s"),
+            help: "Longest time writers are held up during a hand-over; if it does not suffice, nothing is changed",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "apply-timeout",
+            value_name: "DURATION",
+            default: Some("30s"),
+            help: "Longest time a change may take, first syncs of slaves included",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "enforce-interval",
+            value_name: "DURATION",
+            default: Some("5s"),
+            help: "How often the nodes are compared with the topology and brought back to it; 0 for never",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "nodes-max",
+            value_name: "COUNT",
+            default: Some("64"),
+            help: "Most nodes in a document, master and slaves together",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "redis-username",
+            value_name: "NAME",
+            help: "ACL user at the nodes",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "redis-password-file",
+            value_name: "PATH",
+            help: "File with the password at the nodes; a final line break is not part of it",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "ignore-sentinel",
+            help: "Act although Sentinels watch the nodes; two authorities may lose data",
+            ..Setting::BLANK
+        },
+    ],
+};
+
+/// The settings, judged.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Those of every daemon.
+    pub common: Common,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Name servers; empty: those of the machine.
+    pub nameservers: Vec<SocketAddr>,
+    /// Search domains; empty: those of the machine.
+    pub searchlist: Vec<String>,
+    /// Longest pause of writes.
+    pub max_write_pause: Duration,
+    /// Longest time of a change.
+    pub apply_timeout: Duration,
+    /// Between passes of enforcement; zero: never.
+    pub enforce_interval: Duration,
+    /// Most nodes in a document.
+    pub nodes_max: usize,
+    /// ACL user at the nodes.
+    pub redis_username: Option<String>,
+    /// Password at the nodes.
+    pub redis_password: Option<Secret>,
+    /// Act although Sentinels watch.
+    pub ignore_sentinel: bool,
+}
+
+impl AsRef<Common> for Config {
+    fn as_ref(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// Reads flags and variables.
+///
+/// # Errors
+/// [`Exit`] with every mistake, or for `--help`, `--version`, `--check-config`.
+pub fn read<I, T>(arguments: I, environment: &BTreeMap<String, String>) -> Result<Sound<Config>, Exit>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let mut reader = PROGRAM.read(arguments, environment)?;
+    let common = reader.common();
+    let cluster = reader.take_with("cluster", parse_cluster);
+    let nameservers: Vec<DnsServer> = reader.take_list("nameservers");
+    let searchlist = take_searchlist(&mut reader);
+    let (max_write_pause, apply_timeout) = take_times(&mut reader);
+    let enforce_interval = reader.take_duration("enforce-interval");
+    let nodes_max = reader.take_with("nodes-max", parse_nodes_max);
+    let redis_username = take_username(&mut reader);
+    let redis_password = reader.secret("redis-password-file", PASSWORD_CREDENTIAL, PASSWORD_VARIABLE);
+    if redis_username.is_some() && redis_password.is_none() {
+        reader.warning("--redis-username is without effect: no password is set for it");
+    }
+    let ignore_sentinel = reader.take_switch("ignore-sentinel");
+    let config = (|| {
+        Some(Config {
+            common: common?,
+            cluster: cluster?,
+            nameservers: nameservers.into_iter().map(|server| server.0).collect(),
+            searchlist,
+            max_write_pause: max_write_pause?,
+            apply_timeout: apply_timeout?,
+            enforce_interval: enforce_interval?,
+            nodes_max: nodes_max?,
+            redis_username,
+            redis_password,
+            ignore_sentinel,
+        })
+    })();
+    reader.finish(config)
+}
+
+fn parse_cluster(text: &str) -> Result<String, String> {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    if text.is_empty() || text.len() > CLUSTER_CHARACTERS_MAX || !text.chars().all(allowed) {
+        return Err(format!("a name is 1 to {CLUSTER_CHARACTERS_MAX} letters, digits, `.`, `_` and `-`"));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_nodes_max(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| (1..=NODES_MAX_LIMIT).contains(count))
+        .ok_or_else(|| format!("expected a number from 1 to {NODES_MAX_LIMIT}"))
+}
+
+fn take_searchlist(reader: &mut Reader) -> Vec<String> {
+    let written: Vec<String> = reader.take_list("searchlist");
+    for text in &written {
+        if !matches!(text.parse::<Address>(), Ok(Address::Name(_))) {
+            reader.mistake(format!("--searchlist {text:?}: expected a domain name"));
+        }
+    }
+    written
+}
+
+fn take_times(reader: &mut Reader) -> (Option<Duration>, Option<Duration>) {
+    let pause = reader.take_duration("max-write-pause");
+    let timeout = reader.take_duration("apply-timeout");
+    if let Some(pause) = pause
+        && (pause.is_zero() || pause > WRITE_PAUSE_MAX)
+    {
+        let most_s = WRITE_PAUSE_MAX.as_secs();
+        reader.mistake(format!("--max-write-pause {pause:?}: more than 0 and at most {most_s}s"));
+    }
+    if let (Some(pause), Some(timeout)) = (pause, timeout)
+        && timeout <= pause
+    {
+        reader.mistake(format!(
+            "--apply-timeout {timeout:?} is not longer than --max-write-pause {pause:?}: \
+             no hand-over could ever be begun"
+        ));
+    }
+    (pause, timeout)
+}
+
+fn take_username(reader: &mut Reader) -> Option<String> {
+    reader.take_with("redis-username", |text| {
+        if text.is_empty()
+            || text.contains(|character: char| character.is_whitespace() || character.is_control())
+        {
+            return Err("a user name has no blanks");
+        }
+        Ok(text.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Sound<Config>, Exit> {
+        let environment =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        read(std::iter::once("dictator").chain(arguments.iter().copied()), &environment)
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        let config = read_all(&[], &[]).unwrap().config;
+        assert_eq!(config.common.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!((config.cluster.as_str(), config.nodes_max), ("redis-1", 64));
+        assert_eq!(config.max_write_pause, Duration::from_secs(1));
+        assert_eq!(config.apply_timeout, Duration::from_secs(30));
+        assert_eq!(config.enforce_interval, Duration::from_secs(5));
+        assert!(config.nameservers.is_empty() && config.redis_password.is_none());
+    }
+
+    #[test]
+    fn the_names_of_the_original_go_on_working() {
+        let variables = [("NAMESERVERS", "10.0.0.2 10.0.0.3:5353"), ("SEARCHLIST", "redis-1.docker docker")];
+        let config = read_all(&[], &variables).unwrap().config;
+        let servers: Vec<String> = config.nameservers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["10.0.0.2:53", "10.0.0.3:5353"]);
+        assert_eq!(config.searchlist, ["redis-1.docker", "docker"]);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let exit = read_all(
+            &[
+                "--cluster",
+                "a/b",
+                "--nodes-max",
+                "0",
+                "--max-write-pause",
+                "0",
+                "--searchlist",
+                "a..b",
+                "--redis-password-file",
+                "/nonexistent",
+                "--enforce-interval",
+                "5",
+            ],
+            &[("DICTATOR_REDIS_USERNAME", "two words")],
+        )
+        .unwrap_err();
+        assert_eq!(exit.code, 64);
+        for part in [
+            "--cluster",
+            "--nodes-max",
+            "--max-write-pause",
+            "--searchlist",
+            "/nonexistent",
+            "--enforce-interval",
+            "DICTATOR_REDIS_USERNAME",
+        ] {
+            assert!(exit.stderr.contains(part), "{part}: {}", exit.stderr);
+        }
+    }
+
+    #[test]
+    fn times_must_fit_each_other() {
+        let exit = read_all(&["--apply-timeout", "1s"], &[]).unwrap_err();
+        assert!(exit.stderr.contains("not longer than"), "{}", exit.stderr);
+        assert!(read_all(&["--max-write-pause", "11s"], &[]).is_err());
+        assert!(read_all(&["--enforce-interval", "0"], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_password_comes_from_a_file_or_a_variable_and_is_never_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        #[allow(clippy::disallowed_methods, reason = "a test's file need not be durable")]
+        std::fs::write(&path, "tuesday\n").unwrap();
+        let config = read_all(&["--redis-password-file", path.to_str().unwrap()], &[]).unwrap().config;
+        assert_eq!(config.redis_password.as_ref().unwrap().expose(), "tuesday");
+        assert!(!format!("{config:?}").contains("tuesday"));
+        let config = read_all(&[], &[("DICTATOR_REDIS_PASSWORD", "wednesday")]).unwrap().config;
+        assert_eq!(config.redis_password.unwrap().expose(), "wednesday");
+    }
+}
