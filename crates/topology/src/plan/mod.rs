@@ -249,7 +249,10 @@ fn prepare_target(
     let target = &situation.wanted.document.master;
     let state = known_target(situation)?;
     let (vitals, leader) = (&state.vitals, &acting_state.vitals);
-    if vitals.loading {
+    let follows = situation.observation.leader_of(target).is_some_and(|leader| leader == acting);
+    // A slave that is being filled by the acting master loads as well; that is waited for.
+    let filling = follows && vitals.following().is_some_and(|following| following.syncing);
+    if vitals.loading && !filling {
         return Err(fitness::loading(target));
     }
     plan.warnings.extend(fitness::check(target, state, acting, acting_state)?);
@@ -257,7 +260,6 @@ fn prepare_target(
         let basis = judge(situation, acting_state, target, state)?;
         return Ok(Some(attach_and_wait(target, acting, basis)));
     };
-    let follows = situation.observation.leader_of(target).is_some_and(|leader| leader == acting);
     if following.link_up && vitals.replid == leader.replid {
         let lag = leader.position().saturating_sub(following.applied);
         if lag > LAG_BYTES_MAX {
