@@ -67,7 +67,7 @@ async fn publish(
     service::http::Document(body): service::http::Document,
 ) -> Result<Response, Problem> {
     query(&uri, &[])?;
-    let (published, mut warnings) = put(&face, &headers, &body).await?;
+    let (published, mut warnings) = put(&face, &headers, &body, &id).await?;
     warnings.extend(published.warnings.iter().cloned());
     let publication = &published.publication;
     let mut response = if prefers_text(&headers) {
@@ -79,7 +79,12 @@ async fn publish(
     Ok(response)
 }
 
-async fn put(face: &Face, headers: &HeaderMap, body: &Bytes) -> Result<(Published, Vec<String>), Problem> {
+async fn put(
+    face: &Face,
+    headers: &HeaderMap,
+    body: &Bytes,
+    id: &RequestId,
+) -> Result<(Published, Vec<String>), Problem> {
     let revision = number(headers, &REVISION)?;
     let generation = number(headers, &GENERATION)?;
     let if_match = text(headers, &header::IF_MATCH)?
@@ -88,7 +93,8 @@ async fn put(face: &Face, headers: &HeaderMap, body: &Bytes) -> Result<(Publishe
         .map_err(|error| Problem::unknown_parameter(error.to_string()))?;
     let parsed = Document::parse(body, NODES_MAX).map_err(|error| problems::of_document(&error))?;
     let (reply, outcome) = oneshot::channel();
-    let put = Put { document: parsed.document, revision, generation, if_match, reply };
+    let request_id = Arc::clone(&id.0);
+    let put = Put { document: parsed.document, revision, generation, if_match, request_id, reply };
     face.inbox.try_send(put).map_err(|_| problems::busy())?;
     match outcome.await {
         Ok(Ok(published)) => Ok((published, parsed.warnings)),

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_proto::rr::RecordType;
 use resolve::{ResolveError, Resolved, Resolver};
 use service::admin::Latch;
 use service::clock;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use topology::{Document, NodeName};
+use tracing::Instrument;
 
 use crate::admission::{self, Current, IfMatch, Refusal};
 use crate::directory::Slot;
@@ -30,7 +32,6 @@ use crate::metrics::Counters;
 use crate::publication::{Publication, next_serial};
 use crate::state::{Kept, Store};
 use crate::zone::{Members, MembersError, Records, Stamp, Zone, build};
-use hickory_proto::rr::RecordType;
 
 /// Documents that may wait while one is being published.
 pub const INBOX_MAX: usize = 16;
@@ -46,6 +47,8 @@ pub struct Put {
     pub generation: Option<u64>,
     /// `If-Match`.
     pub if_match: Option<IfMatch>,
+    /// The request's id, for the log.
+    pub request_id: Arc<str>,
     /// Where the outcome goes.
     pub reply: oneshot::Sender<Result<Published, PutError>>,
 }
@@ -163,8 +166,9 @@ impl Publisher {
                 }
             };
             let Some(put) = put else { return };
-            let Put { document, revision, generation, if_match, reply } = put;
-            let outcome = self.put(document, revision, generation, if_match.as_ref()).await;
+            let Put { document, revision, generation, if_match, request_id, reply } = put;
+            let span = tracing::info_span!("put", %request_id);
+            let outcome = self.put(document, revision, generation, if_match.as_ref()).instrument(span).await;
             // Nobody may be waiting any more; what was done stays done.
             let _ = reply.send(outcome);
         }

@@ -395,6 +395,35 @@ async fn too_many_connections_are_closed_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn names_that_collide_and_names_that_are_ours() {
+    let script = usual().address("master.redis-1.docker.", &["10.0.0.7"]);
+    let (dnsd, _names, _folder) = start(script).await;
+    let document = r#"{"master": {"address": "master.redis-1.docker", "port": 7000},
+        "slaves": [{"address": "127.0.0.1", "port": 7002}, {"address": "127.0.0.1", "port": 7001}]}"#;
+    let reply = dnsd.put(document, &[]).await;
+    assert_eq!((reply.status, &reply.json()["warnings"]), (200, &serde_json::json!([])), "{}", reply.body);
+    let answer = dnsd.ask("slaves.redis-1.docker.", RecordType::SRV).await;
+    assert_eq!(
+        data(&answer),
+        [
+            "10 50 7001 ip-127-0-0-1-7001.slaves.redis-1.docker.",
+            "10 50 7002 ip-127-0-0-1-7002.slaves.redis-1.docker."
+        ]
+    );
+    // A slave that is called like the master's name of ours would lead writers astray.
+    let document = r#"{"master": {"address": "core-01.redis-1.docker"},
+        "slaves": [{"address": "master.redis-1.docker", "port": 7000}]}"#;
+    let reply = dnsd.put(document, &[]).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert!(
+        reply.json()["warnings"][0].as_str().unwrap().contains("master.redis-1.docker"),
+        "{}",
+        reply.body
+    );
+    assert_eq!(data(&dnsd.ask("master.redis-1.docker.", RecordType::A).await), ["10.0.0.1"]);
+}
+
+#[tokio::test]
 async fn a_second_dnsd_at_the_same_address_is_noticed() {
     let (dnsd, names, _folder) = start(usual()).await;
     let folder = tempfile::tempdir().unwrap();
