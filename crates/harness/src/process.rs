@@ -20,6 +20,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Pause between two looks at whether a process has ended.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// How long a process may take to freeze.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a killed process may take to be reaped before that is worth a panic.
 const REAP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -144,9 +146,28 @@ impl Process {
         self.wait(deadline)
     }
 
-    /// SIGSTOP: the process freezes, its sockets stay open and go on taking bytes.
+    /// SIGSTOP: the process freezes, its sockets stay open and go on taking bytes. Returns when every thread
+    /// stands still: the signal alone lets threads that are in a system call finish what they do.
+    ///
+    /// # Panics
+    /// When they do not.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let start = Instant::now();
+        while !self.threads_stand_still() {
+            assert!(start.elapsed() < FREEZE_DEADLINE, "{} does not freeze", self.recipe.name);
+            std::thread::sleep(EXIT_POLL_INTERVAL);
+        }
+    }
+
+    /// Whether every thread is in the state T of proc(5).
+    fn threads_stand_still(&self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.pid())) else { return true };
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The state follows the command's name, which stands in parentheses and may hold any character.
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// SIGCONT: the process goes on and reads what its sockets hold.
