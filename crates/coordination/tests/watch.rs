@@ -227,3 +227,17 @@ async fn the_watch_stops_when_told_to() {
     let ended = timeout(SOON, async { while watch.state.changed().await.is_ok() {} }).await;
     assert!(ended.is_ok(), "the watch still runs");
 }
+
+#[tokio::test]
+async fn an_idle_watch_hears_from_etcd() {
+    let server = harness::Etcd::start();
+    let mut watch = watching(&server);
+    until_phase(&mut watch, Phase::Watching).await;
+    // No event of the watched key; only the progress notification that was asked for can tell.
+    let elsewhere = server.put("/other", "x");
+    let heard =
+        timeout(SOON, watch.health.wait_for(|health| health.store_revision >= elsewhere)).await.is_ok();
+    assert!(heard, "{:?}", *watch.health.borrow());
+    assert_eq!(watch.health.borrow().reconnects, 0);
+    assert_eq!(watch.health.borrow().phase, Phase::Watching);
+}
