@@ -134,12 +134,9 @@ impl Owner {
         let known = self.progress.last_delivered().is_some() || self.status.borrow().trigger.is_some();
         let again = self.logged.clone().filter(|logged| logged.problem == "trigger-deleted");
         again.or_else(|| {
-            known.then(|| Trouble {
-                problem: "trigger-deleted",
-                detail: "the trigger was deleted; what was delivered stays in force, nothing is forwarded"
-                    .to_owned(),
-                do_next: Some("write the trigger to put a document in force".to_owned()),
-            })
+            let detail = "the trigger was deleted; what was delivered stays in force, nothing is forwarded";
+            let do_next = "write the trigger to put a document in force".to_owned();
+            known.then(|| Trouble::new("trigger-deleted", detail, Some(do_next)))
         })
     }
 
@@ -182,13 +179,12 @@ impl Owner {
             tracing::warn!(revision = trigger.revision, "{warning}");
         }
         self.chain(trigger, &found, accepted).await?;
-        self.source.retrigger(trigger).await.map_err(|cause| Setback::Retry {
-            wait: self.backoff.next_wait(),
-            trouble: Trouble {
-                problem: "retrigger-failed",
-                detail: format!("every URL took the document, but the trigger was not passed on: {cause}"),
-                do_next: None,
-            },
+        self.source.retrigger(trigger).await.map_err(|cause| {
+            let detail = format!("every URL took the document, but the trigger was not passed on: {cause}");
+            Setback::Retry {
+                wait: self.backoff.next_wait(),
+                trouble: Trouble::new("retrigger-failed", detail, None),
+            }
         })
     }
 
@@ -239,6 +235,7 @@ impl Owner {
             problem: if report.status.is_some() { "not-accepted" } else { "not-answered" },
             detail: format!("{url} {said}"),
             do_next: report.do_next.clone(),
+            identity: format!("{url} {:?} {:?}", report.status, report.problem),
         };
         Some(Setback::Retry { wait, trouble })
     }
@@ -247,10 +244,11 @@ impl Owner {
         self.progress.delivered(revision);
         self.backoff.reset();
         self.metrics.delivered_revision.set(as_gauge(revision));
-        let trouble = self.file.write(revision).await.err().map(|error| Trouble {
-            problem: STATE_NOT_WRITABLE,
-            detail: format!("the delivered revision could not be kept: {error}"),
-            do_next: Some("make room in, or give rights to, the folder of --state-dir; until then a restart delivers again".to_owned()),
+        let trouble = self.file.write(revision).await.err().map(|error| {
+            let do_next = "make room in, or give rights to, the folder of --state-dir; until then a restart \
+                           delivers again";
+            let detail = format!("the delivered revision could not be kept: {error}");
+            Trouble::new(STATE_NOT_WRITABLE, detail, Some(do_next.to_owned()))
         });
         let at_unix_ms = Some(clock::unix_millis());
         self.status.send_modify(|status| status.delivered = Some(Delivered { revision, at_unix_ms }));
@@ -260,7 +258,7 @@ impl Owner {
     /// Publishes the state; logs the trouble if it is another than the last.
     fn show(&mut self, state: &'static str, trouble: Option<Trouble>, wait: Option<Duration>) {
         if let Some(trouble) = &trouble
-            && self.logged.as_ref() != Some(trouble)
+            && !self.logged.as_ref().is_some_and(|logged| logged.is_same_as(trouble))
         {
             let revision = self.progress.trigger().map(|trigger| trigger.revision);
             tracing::warn!(
@@ -282,34 +280,26 @@ impl Owner {
 }
 
 fn missing(error: &NotFound) -> Trouble {
-    Trouble {
-        problem: "document-missing",
-        detail: format!("{error}; nothing is forwarded"),
-        do_next: Some("write the document, then write the trigger again".to_owned()),
-    }
+    let do_next = "write the document, then write the trigger again".to_owned();
+    Trouble::new("document-missing", format!("{error}; nothing is forwarded"), Some(do_next))
 }
 
 fn malformed(revision: u64, error: &topology::DocumentError) -> Trouble {
-    Trouble {
-        problem: error.kind.slug(),
-        detail: format!("the document at revision {revision} is not forwarded: {}", error.detail),
-        do_next: Some("correct the document, then write the trigger again".to_owned()),
-    }
+    let detail = format!("the document at revision {revision} is not forwarded: {}", error.detail);
+    let do_next = "correct the document, then write the trigger again".to_owned();
+    Trouble::new(error.kind.slug(), detail, Some(do_next))
 }
 
 fn unreadable(cause: &coordination::EtcdError) -> Trouble {
-    Trouble { problem: "document-unreadable", detail: cause.to_string(), do_next: None }
+    Trouble::new("document-unreadable", cause.to_string(), None)
 }
 
 fn went_back(revision: u64, delivered: u64) -> Trouble {
-    Trouble {
-        problem: "revision-went-back",
-        detail: format!(
-            "the trigger is at revision {revision}, but revision {delivered} was delivered before: etcd was restored \
-             from an older backup or replaced, so nothing is forwarded"
-        ),
-        do_next: Some(format!(
-            "look at the document; if it is meant, start the observer with --accept-revision {revision}"
-        )),
-    }
+    let detail = format!(
+        "the trigger is at revision {revision}, but revision {delivered} was delivered before: etcd was restored \
+         from an older backup or replaced, so nothing is forwarded"
+    );
+    let do_next =
+        format!("look at the document; if it is meant, start the observer with --accept-revision {revision}");
+    Trouble::new("revision-went-back", detail, Some(do_next))
 }

@@ -70,7 +70,7 @@ pub enum NotFound {
 }
 
 impl Source {
-    /// Starts watching. `state` is the durable memory of the file source.
+    /// Starts watching. The file source keeps its counter in `state_dir`.
     pub fn start(config: &SourceConfig, state_dir: &std::path::Path, shutdown: CancellationToken) -> Self {
         match config {
             SourceConfig::Etcd { endpoints, trigger, read, retrigger } => {

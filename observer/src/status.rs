@@ -69,6 +69,22 @@ pub struct Trouble {
     /// What to do next.
     #[serde(rename = "do")]
     pub do_next: Option<String>,
+    /// What makes it the same trouble as before although its numbers differ, so that it is logged once.
+    #[serde(skip)]
+    pub identity: String,
+}
+
+impl Trouble {
+    /// A trouble that is the same as another only if it says the same.
+    pub fn new(problem: &'static str, detail: impl Into<String>, do_next: Option<String>) -> Self {
+        let detail = detail.into();
+        Self { problem, identity: detail.clone(), detail, do_next }
+    }
+
+    /// Whether a person has been told of this already when told of `other`.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.problem == other.problem && self.identity == other.identity
+    }
 }
 
 #[derive(Serialize)]

@@ -37,9 +37,10 @@ impl EtcdSource {
         shutdown: CancellationToken,
     ) -> Self {
         let watch = watch_key(endpoints.clone(), trigger, shutdown);
-        let health = follow_health(watch.health.clone());
+        let etcd = Etcd::new(endpoints);
         let (trigger, read) = (trigger.to_owned(), read.to_owned());
-        Self { etcd: Etcd::new(endpoints), watch, health, trigger, read, retrigger }
+        let health = follow_health(watch.health.clone(), etcd.clone(), read.clone());
+        Self { etcd, watch, health, trigger, read, retrigger }
     }
 
     pub(super) fn level(&mut self) -> Option<Level> {
@@ -99,7 +100,14 @@ impl EtcdSource {
 }
 
 /// Translates the watch's health, in a task that ends with the watch.
-fn follow_health(mut health: watch::Receiver<coordination::Health>) -> watch::Receiver<SourceHealth> {
+///
+/// Whenever watching begins, the document is read once and forgotten: the first trigger then finds a
+/// connection that stands.
+fn follow_health(
+    mut health: watch::Receiver<coordination::Health>,
+    etcd: Etcd,
+    read: String,
+) -> watch::Receiver<SourceHealth> {
     let translate = |health: &coordination::Health| SourceHealth {
         watching: health.phase == Phase::Watching,
         phase: health.phase.to_string(),
@@ -111,6 +119,7 @@ fn follow_health(mut health: watch::Receiver<coordination::Health>) -> watch::Re
     tokio::spawn(async move {
         while health.changed().await.is_ok() {
             let now = translate(&health.borrow_and_update());
+            let begins = now.watching && !sender.borrow().watching;
             sender.send_if_modified(|known| {
                 let changed = *known != now;
                 if changed {
@@ -118,6 +127,9 @@ fn follow_health(mut health: watch::Receiver<coordination::Health>) -> watch::Re
                 }
                 changed
             });
+            if begins && let Err(error) = etcd.get(&read, READ_DEADLINE).await {
+                tracing::debug!(%error, "the connection for reading documents does not stand yet");
+            }
         }
     });
     receiver
