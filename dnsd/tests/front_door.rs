@@ -272,7 +272,7 @@ async fn a_restart_serves_the_last_publication_at_once_even_without_name_servers
 
 #[tokio::test]
 async fn what_cannot_be_kept_is_not_served() {
-    let (dnsd, _names, folder) = start(usual()).await;
+    let (dnsd, names, folder) = start(usual()).await;
     let first = dnsd.put(DOCUMENT, &[]).await;
     // A folder in the way of the temporary file: permissions would not stop a test that runs as root.
     let obstacle = folder.path().join("publication-redis-1.json.new");
@@ -283,6 +283,14 @@ async fn what_cannot_be_kept_is_not_served() {
     assert!(reply.json()["do"].as_str().unwrap().contains("--state-dir"));
     assert_eq!(dnsd.get("/dns").await.etag(), first.etag());
     assert_eq!(data(&dnsd.ask("master.redis-1.docker.", RecordType::A).await), ["10.0.0.1"]);
+
+    // A restart on such a folder serves what there is; one without anything to serve fails.
+    dnsd.stop().await;
+    std::fs::create_dir(folder.path().join(".probe.new")).unwrap();
+    let dnsd = Dnsd::start(config(folder.path(), names.address, &[])).await;
+    assert_eq!(data(&dnsd.ask("master.redis-1.docker.", RecordType::A).await), ["10.0.0.1"]);
+    assert_eq!(dnsd.put(OTHER, &[]).await.status, 503);
+
     std::fs::remove_dir(&obstacle).unwrap();
     assert_eq!(dnsd.put(OTHER, &[]).await.status, 200);
     assert_eq!(data(&dnsd.ask("master.redis-1.docker.", RecordType::A).await), ["10.0.0.2"]);
