@@ -22,6 +22,7 @@
 )]
 
 pub mod binaries;
+pub mod cluster;
 pub mod daemon;
 pub mod dns;
 pub mod etcd;
@@ -30,15 +31,18 @@ pub mod load;
 pub mod logs;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 pub mod resp;
 pub mod wait;
 pub mod whole;
 
+pub use cluster::Cluster;
 pub use daemon::{Daemon, DaemonOptions};
 pub use etcd::Etcd;
 pub use http::{Http, HttpAnswer};
 pub use load::{Load, LoadOptions};
+pub use proxy::Proxy;
 pub use redis::{Persistence, Redis, RedisOptions, topology};
 pub use wait::wait_until;
 pub use whole::{Whole, WholeOptions};

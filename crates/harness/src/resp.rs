@@ -50,6 +50,23 @@ impl Reply {
         }
     }
 
+    /// The reply as it is sent.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Simple(text) => format!("+{text}\r\n").into_bytes(),
+            Self::Error(text) => format!("-{text}\r\n").into_bytes(),
+            Self::Integer(number) => format!(":{number}\r\n").into_bytes(),
+            Self::Bulk(None) => b"$-1\r\n".to_vec(),
+            Self::Bulk(Some(bytes)) => [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat(),
+            Self::Array(None) => b"*-1\r\n".to_vec(),
+            Self::Array(Some(elements)) => {
+                let mut bytes = format!("*{}\r\n", elements.len()).into_bytes();
+                elements.iter().for_each(|element| bytes.extend(element.encode()));
+                bytes
+            }
+        }
+    }
+
     /// Whether the reply is an error.
     pub fn is_error(&self) -> bool {
         matches!(self, Self::Error(_))
@@ -83,6 +100,16 @@ impl Connection {
         stream.set_read_timeout(Some(REPLY_DEADLINE))?;
         stream.set_write_timeout(Some(REPLY_DEADLINE))?;
         Ok(Self { reader: BufReader::new(stream), buffer: Vec::new() })
+    }
+
+    /// A connection over a stream that is there, with its deadlines.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self { reader: BufReader::new(stream), buffer: Vec::new() }
+    }
+
+    /// What was received and not yet taken, and then the stream.
+    pub(crate) fn into_reader(self) -> impl Read {
+        self.reader
     }
 
     /// Changes how long a reply is waited for.

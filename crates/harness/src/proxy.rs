@@ -1,0 +1,404 @@
+//! A TCP proxy before a node, for what a network can do and a process cannot be made to do.
+//!
+//! A document names the proxy's port instead of the node's, so everything that is sent to the node
+//! passes here, slaves' replication included. The proxy can
+//!
+//! - **hold** the bytes of one command: a test waits until it is held, freezes the node or does
+//!   something else that has to happen at just this moment, and releases it;
+//! - **lose the reply** of a command that it let through;
+//! - **rewrite replies**, to make a node look older, or its clock wrong, than any installed server is.
+//!
+//! Replies are only taken apart when something is to be rewritten, and never on a connection that
+//! carries replication, whose bytes are no replies.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Redis;
+use crate::resp::{Connection, Reply};
+
+/// Bytes of the promotion of a node, as any client sends `REPLICAOF NO ONE`.
+pub const PROMOTION: &[u8] = b"REPLICAOF\r\n$2\r\nNO\r\n";
+/// Bytes of the demotion (and of every parking) of a node.
+pub const DEMOTION: &[u8] = b"REPLICAOF\r\n$9\r\n127.0.0.1\r\n$1\r\n0\r\n";
+/// Bytes that begin a pause of writes.
+pub const PAUSE: &[u8] = b"PAUSE\r\n";
+
+/// How long the node may take to accept a connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a command may take until it comes by and is held.
+const HELD_DEADLINE: Duration = Duration::from_secs(20);
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+type Rewrite = Arc<dyn Fn(Reply) -> Reply + Send + Sync>;
+
+/// What becomes of the bytes that are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// Nothing is waited for.
+    No,
+    /// They have not come yet.
+    Armed(&'static [u8]),
+    /// They are here and wait.
+    Holding,
+    /// They may go on.
+    Released { lose_reply: bool },
+}
+
+struct State {
+    hold: Hold,
+    rewrite: Option<Rewrite>,
+    streams: Vec<TcpStream>,
+}
+
+struct Shared {
+    node: SocketAddr,
+    stopping: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// A running proxy; it ends, with all its connections, when it is dropped.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Proxy({} before {})", self.address, self.shared.node)
+    }
+}
+
+impl Proxy {
+    /// A proxy that passes everything to `node`.
+    ///
+    /// # Panics
+    /// When no port can be listened on.
+    pub fn before(node: &Redis) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the proxy");
+        let address = listener.local_addr().expect("the proxy's address");
+        let shared = Arc::new(Shared {
+            node: node.address(),
+            stopping: AtomicBool::new(false),
+            state: Mutex::new(State { hold: Hold::No, rewrite: None, streams: Vec::new() }),
+            changed: Condvar::new(),
+        });
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || accept(&listener, &accepting));
+        Self { address, shared }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The proxy as a document names a node.
+    pub fn json(&self) -> Value {
+        json!({"address": self.address.ip().to_string(), "port": self.address.port()})
+    }
+
+    /// The next bytes from a client that contain `pattern` are held; what comes after them on their
+    /// connection waits behind them, other connections go on.
+    pub fn hold_at(&self, pattern: &'static [u8]) {
+        self.shared.set(Hold::Armed(pattern));
+    }
+
+    /// Waits until the bytes are held: they were sent, and the node has not got them.
+    ///
+    /// # Panics
+    /// When they do not come within 20 seconds.
+    pub fn wait_held(&self) {
+        let state = self.shared.lock();
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, HELD_DEADLINE, |state| state.hold != Hold::Holding)
+            .expect("the proxy's lock");
+        assert!(!waited.1.timed_out(), "{self:?}: the bytes to be held did not come in {HELD_DEADLINE:?}");
+    }
+
+    /// Passes the held bytes on.
+    pub fn release(&self) {
+        self.shared.set(Hold::Released { lose_reply: false });
+    }
+
+    /// Passes the held bytes on, and nothing that the node sends back on that connection from now on.
+    pub fn release_and_lose_the_reply(&self) {
+        self.shared.set(Hold::Released { lose_reply: true });
+    }
+
+    /// Changes every reply of connections made from now on.
+    pub fn rewrite(&self, rewrite: impl Fn(Reply) -> Reply + Send + Sync + 'static) {
+        self.shared.lock().rewrite = Some(Arc::new(rewrite));
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.set(Hold::Released { lose_reply: true });
+        for stream in &self.shared.lock().streams {
+            // One that has ended already cannot be shut down, which is as good.
+            drop(stream.shutdown(Shutdown::Both));
+        }
+        // Wakes the accepting thread, which then sees that it shall end.
+        drop(TcpStream::connect_timeout(&self.address, CONNECT_DEADLINE));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("the proxy's lock")
+    }
+
+    fn set(&self, hold: Hold) {
+        self.lock().hold = hold;
+        self.changed.notify_all();
+    }
+
+    /// Holds the calling thread if `bytes` are those waited for; returns whether the reply is lost.
+    fn pass(&self, bytes: &[u8]) -> bool {
+        let mut state = self.lock();
+        let Hold::Armed(pattern) = state.hold else { return false };
+        if !contains(bytes, pattern) {
+            return false;
+        }
+        state.hold = Hold::Holding;
+        self.changed.notify_all();
+        loop {
+            if let Hold::Released { lose_reply } = state.hold {
+                state.hold = Hold::No;
+                return lose_reply;
+            }
+            state = self.changed.wait(state).expect("the proxy's lock");
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for client in listener.incoming() {
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(client) = client else { continue };
+        // A node that is down looks so through the proxy, too: the client's connection ends at once.
+        let Ok(node) = TcpStream::connect_timeout(&shared.node, CONNECT_DEADLINE) else { continue };
+        if connect(shared, client, node).is_err() {
+            continue;
+        }
+    }
+}
+
+/// What the two directions of one connection tell each other.
+#[derive(Default)]
+struct Between {
+    mute: AtomicBool,
+    replication: AtomicBool,
+}
+
+fn connect(shared: &Arc<Shared>, client: TcpStream, node: TcpStream) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    node.set_nodelay(true)?;
+    let rewrite = {
+        let mut state = shared.lock();
+        state.streams.extend([client.try_clone()?, node.try_clone()?]);
+        state.rewrite.clone()
+    };
+    let between = Arc::new(Between::default());
+    let (commands, answers) = ((client.try_clone()?, node.try_clone()?), (node, client));
+    let (upward, told) = (Arc::clone(shared), Arc::clone(&between));
+    std::thread::spawn(move || end(&commands, pump_commands(&commands, &upward, &told)));
+    std::thread::spawn(move || {
+        let outcome = match rewrite {
+            Some(rewrite) => pump_rewritten(&answers, &between, &rewrite),
+            None => pump(&answers.0, &answers.1, &between),
+        };
+        end(&answers, outcome);
+    });
+    Ok(())
+}
+
+/// Whichever side ended, both do.
+fn end((from, to): &(TcpStream, TcpStream), _outcome: io::Result<()>) {
+    drop(from.shutdown(Shutdown::Both));
+    drop(to.shutdown(Shutdown::Both));
+}
+
+fn pump_commands(
+    (client, node): &(TcpStream, TcpStream),
+    shared: &Shared,
+    between: &Between,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let (mut from, mut to) = (client, node);
+    // A command may come in two pieces: the end of what passed before is looked at together with it.
+    let mut seen: Vec<u8> = Vec::new();
+    loop {
+        let length = from.read(&mut chunk)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let overlap = seen.len().min(DEMOTION.len());
+        seen.drain(..seen.len() - overlap);
+        seen.extend_from_slice(&chunk[..length]);
+        if contains(&seen, b"PSYNC\r\n") {
+            between.replication.store(true, Ordering::SeqCst);
+        }
+        if shared.pass(&seen) {
+            between.mute.store(true, Ordering::SeqCst);
+        }
+        to.write_all(&chunk[..length])?;
+    }
+}
+
+fn pump(mut from: impl Read, mut to: &TcpStream, between: &Between) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let length = from.read(&mut chunk)?;
+        if length == 0 {
+            return Ok(());
+        }
+        if !between.mute.load(Ordering::SeqCst) {
+            to.write_all(&chunk[..length])?;
+        }
+    }
+}
+
+fn pump_rewritten(
+    (node, client): &(TcpStream, TcpStream),
+    between: &Between,
+    rewrite: &Rewrite,
+) -> io::Result<()> {
+    let mut replies = Connection::over(node.try_clone()?);
+    let mut to = client;
+    while !between.replication.load(Ordering::SeqCst) {
+        let reply = replies.receive()?;
+        let reply = if between.replication.load(Ordering::SeqCst) { reply } else { rewrite(reply) };
+        if !between.mute.load(Ordering::SeqCst) {
+            to.write_all(&reply.encode())?;
+        }
+    }
+    pump(replies.into_reader(), client, between)
+}
+
+fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
+    bytes.windows(pattern.len()).any(|window| window == pattern)
+}
+
+/// A rewriting that gives a field of INFO another value, wherever INFO is answered.
+pub fn info_field(name: &'static str, value: &'static str) -> impl Fn(Reply) -> Reply + Send + Sync {
+    move |reply| {
+        each_text(reply, &|text| {
+            if !text.contains("redis_version:") {
+                return text;
+            }
+            let lines = text.split("\r\n").map(|line| match line.split_once(':') {
+                Some((field, _)) if field == name => format!("{name}:{value}"),
+                _ => line.to_owned(),
+            });
+            lines.collect::<Vec<_>>().join("\r\n")
+        })
+    }
+}
+
+/// A rewriting that sets the node's clock ahead, as far as the answer to TIME goes.
+pub fn clock_ahead(by: Duration) -> impl Fn(Reply) -> Reply + Send + Sync {
+    move |reply| match reply {
+        Reply::Array(Some(parts)) if is_time(&parts) => {
+            let seconds: u64 = parts[0].text().parse().unwrap_or_default();
+            let later = (seconds + by.as_secs()).to_string();
+            Reply::Array(Some(vec![Reply::Bulk(Some(later.into_bytes())), parts[1].clone()]))
+        }
+        other => other,
+    }
+}
+
+/// Seconds since 1970 and microseconds, both as text.
+fn is_time(parts: &[Reply]) -> bool {
+    const SECONDS_DIGITS: usize = 10;
+    let digits =
+        |reply: &Reply| matches!(reply, Reply::Bulk(Some(bytes)) if bytes.iter().all(u8::is_ascii_digit));
+    parts.len() == 2 && parts.iter().all(digits) && parts[0].text().len() == SECONDS_DIGITS
+}
+
+fn each_text(reply: Reply, change: &dyn Fn(String) -> String) -> Reply {
+    match reply {
+        Reply::Bulk(Some(bytes)) => match String::from_utf8(bytes) {
+            Ok(text) => Reply::Bulk(Some(change(text).into_bytes())),
+            Err(error) => Reply::Bulk(Some(error.into_bytes())),
+        },
+        Reply::Array(Some(elements)) => {
+            Reply::Array(Some(elements.into_iter().map(|element| each_text(element, change)).collect()))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(proxy: &Proxy) -> Connection {
+        Connection::open(proxy.address()).expect("the proxy accepts")
+    }
+
+    #[test]
+    fn a_held_command_reaches_the_node_when_it_is_released() {
+        let node = Redis::start();
+        let proxy = Proxy::before(&node);
+        proxy.hold_at(PROMOTION);
+        let mut client = open(&proxy);
+        client.send(&["REPLICAOF", "NO", "ONE"]).expect("sent");
+        proxy.wait_held();
+        assert_eq!(node.role(), "slave", "the node has not got it");
+        let mut other = open(&proxy);
+        assert_eq!(other.command(&["PING"]).expect("others pass").text(), "PONG");
+        proxy.release();
+        assert_eq!(client.receive().expect("answered").text(), "OK");
+        assert_eq!(node.role(), "master");
+    }
+
+    #[test]
+    fn a_lost_reply_is_lost_and_the_command_executed() {
+        let node = Redis::start();
+        let proxy = Proxy::before(&node);
+        proxy.hold_at(PROMOTION);
+        let mut client = open(&proxy);
+        client.set_reply_deadline(Duration::from_millis(100)).expect("a deadline");
+        client.send(&["REPLICAOF", "NO", "ONE"]).expect("sent");
+        proxy.wait_held();
+        proxy.release_and_lose_the_reply();
+        assert!(client.receive().is_err());
+        crate::wait_until("the promotion", Duration::from_secs(5), || {
+            crate::wait::ensure(node.role() == "master", node.role())
+        });
+    }
+
+    #[test]
+    fn replies_are_rewritten_and_replication_is_not() {
+        let (master, slave) = (Redis::start(), Redis::start());
+        let proxy = Proxy::before(&master);
+        let (version, clock) = (info_field("redis_version", "6.2.0"), clock_ahead(Duration::from_secs(3600)));
+        proxy.rewrite(move |reply| clock(version(reply)));
+        let mut client = open(&proxy);
+        client.command(&["REPLICAOF", "NO", "ONE"]).expect("answered");
+        client.command(&["SET", "redis_version:", "kept"]).expect("answered");
+        assert!(client.command(&["INFO"]).expect("answered").text().contains("redis_version:6.2.0\r\n"));
+        let seconds = |reply: Reply| reply.elements()[0].text().parse::<u64>().expect("seconds");
+        let ahead = seconds(client.command(&["TIME"]).expect("answered")) - seconds(master.command("TIME"));
+        assert!((3599..=3601).contains(&ahead), "{ahead}");
+        slave.command(&format!("REPLICAOF 127.0.0.1 {}", proxy.address().port()));
+        crate::redis::wait_equal_data(&[&master, &slave]);
+        crate::wait_until("the key", Duration::from_secs(5), || {
+            crate::wait::ensure(slave.keys() == 1, format!("{} keys", slave.keys()))
+        });
+    }
+}
