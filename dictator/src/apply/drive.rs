@@ -95,18 +95,28 @@ async fn tell(world: &World<'_>, progress: Progress) {
 }
 
 async fn execute(nodes: &Nodes, ticket: u64, order: Order) -> Event {
+    #[cfg(feature = "stop-at")]
+    let action = super::stop::name_of(&order);
+    #[cfg(feature = "stop-at")]
+    super::stop::before(&action).await;
     let deadline = order.deadline + GRACE;
     let answer = timeout(deadline, nodes.execute(order)).await.unwrap_or_else(|_| {
         let silent = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         Err(Failure::NoReply(Unknown::Silent(silent)))
     });
+    #[cfg(feature = "stop-at")]
+    super::stop::after(&action).await;
     Event::Answer { ticket, answer }
 }
 
 async fn save(store: Option<&Store>, ticket: u64, record: Box<Record>) -> Event {
+    #[cfg(feature = "stop-at")]
+    super::stop::before("save").await;
     let result = match store {
         Some(store) => store.save(&record).await,
         None => Err("a dry run saves nothing".to_owned()),
     };
+    #[cfg(feature = "stop-at")]
+    super::stop::after("save").await;
     Event::Saved { ticket, result }
 }

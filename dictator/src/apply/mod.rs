@@ -14,6 +14,8 @@ mod metrics;
 mod names;
 mod owner;
 mod status;
+#[cfg(feature = "stop-at")]
+mod stop;
 mod store;
 
 use std::sync::Arc;
