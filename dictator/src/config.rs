@@ -8,8 +8,11 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use coordination::Endpoints;
 use service::config::{Common, DnsServer, Exit, Program, Reader, Secret, Setting, Sound};
 use topology::Address;
+
+use crate::apply::Election;
 
 /// Longest name of a cluster, in characters; it is a part of a path and of an etcd key.
 const CLUSTER_CHARACTERS_MAX: usize = 64;
@@ -17,6 +20,11 @@ const CLUSTER_CHARACTERS_MAX: usize = 64;
 const WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Most nodes that may be configured; more is another kind of system.
 const NODES_MAX_LIMIT: usize = 1000;
+/// Shortest and longest lease: shorter is lost by a slow disk of etcd, longer is an outage.
+const LEASE_MIN: Duration = Duration::from_secs(2);
+const LEASE_MAX: Duration = Duration::from_secs(60);
+/// Longest URL that is told to others.
+const URL_BYTES_MAX: usize = 256;
 /// Where the password comes from if no file is named: a systemd credential of this name.
 const PASSWORD_CREDENTIAL: &str = "redis-password";
 /// Where the password comes from if there is no credential either.
@@ -35,6 +43,26 @@ pub const PROGRAM: Program = Program {
             value_name: "NAME",
             default: Some("redis-1"),
             help: "The cluster's name, in PUT /clusters/<name>/master",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "etcd",
+            value_name: "URL",
+            repeatable: true,
+            help: "Members of the etcd cluster by whose lock several dictators share one cluster of nodes",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "advertise",
+            value_name: "URL",
+            help: "Where this dictator takes requests, told to those who ask another one; by default that of --listen",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "lease",
+            value_name: "DURATION",
+            default: Some("5s"),
+            help: "How long after the death of one dictator another takes over, in whole seconds",
             ..Setting::BLANK
         },
         Setting {
@@ -108,6 +136,8 @@ pub struct Config {
     pub common: Common,
     /// The cluster's name.
     pub cluster: String,
+    /// How several dictators share it; `None` for a single one.
+    pub election: Option<Election>,
     /// Name servers; empty: those of the machine.
     pub nameservers: Vec<SocketAddr>,
     /// Search domains; empty: those of the machine.
@@ -146,6 +176,7 @@ where
     let mut reader = PROGRAM.read(arguments, environment)?;
     let common = reader.common();
     let cluster = reader.take_with("cluster", parse_cluster);
+    let election = take_election(&mut reader, common.as_ref(), cluster.as_deref());
     let nameservers: Vec<DnsServer> = reader.take_list("nameservers");
     let searchlist = take_searchlist(&mut reader);
     let (max_write_pause, apply_timeout) = take_times(&mut reader);
@@ -161,6 +192,7 @@ where
         Some(Config {
             common: common?,
             cluster: cluster?,
+            election,
             nameservers: nameservers.into_iter().map(|server| server.0).collect(),
             searchlist,
             max_write_pause: max_write_pause?,
@@ -181,6 +213,43 @@ fn parse_cluster(text: &str) -> Result<String, String> {
         return Err(format!("a name is 1 to {CLUSTER_CHARACTERS_MAX} letters, digits, `.`, `_` and `-`"));
     }
     Ok(text.to_owned())
+}
+
+/// How several dictators share the cluster. What is wrong is remembered by the reader.
+fn take_election(reader: &mut Reader, common: Option<&Common>, cluster: Option<&str>) -> Option<Election> {
+    let members: Vec<String> = reader.take_list("etcd");
+    let advertised = reader.take_with("advertise", parse_url);
+    let lease = reader.take_duration("lease");
+    if let Some(lease) = lease
+        && (lease.subsec_nanos() != 0 || !(LEASE_MIN..=LEASE_MAX).contains(&lease))
+    {
+        let (least_s, most_s) = (LEASE_MIN.as_secs(), LEASE_MAX.as_secs());
+        reader.mistake(format!("--lease {lease:?}: whole seconds, from {least_s}s to {most_s}s"));
+    }
+    if members.is_empty() {
+        if reader.is_set("advertise") || reader.is_set("lease") {
+            reader.mistake("--advertise and --lease are for several dictators: give --etcd as well");
+        }
+        return None;
+    }
+    let endpoints = match Endpoints::parse(&members) {
+        Ok(endpoints) => endpoints,
+        Err(error) => {
+            reader.mistake(format!("--etcd: {error}"));
+            return None;
+        }
+    };
+    let advertised = advertised.unwrap_or(format!("http://{}", common?.listen));
+    Some(Election { endpoints, cluster: cluster?.to_owned(), advertised, lease: lease? })
+}
+
+fn parse_url(text: &str) -> Result<String, &'static str> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let sound = |rest: &str| !rest.is_empty() && rest.chars().all(|character| character.is_ascii_graphic());
+    if rest.is_some_and(sound) && text.len() <= URL_BYTES_MAX {
+        return Ok(text.to_owned());
+    }
+    Err("expected a URL such as http://10.0.0.2:8080")
 }
 
 fn parse_nodes_max(text: &str) -> Result<usize, String> {
@@ -301,6 +370,23 @@ mod tests {
         assert!(exit.stderr.contains("not longer than"), "{}", exit.stderr);
         assert!(read_all(&["--max-write-pause", "11s"], &[]).is_err());
         assert!(read_all(&["--enforce-interval", "0"], &[]).is_ok());
+    }
+
+    #[test]
+    fn several_dictators_share_a_cluster_by_etcd() {
+        let election = read_all(&["--etcd", "http://127.0.0.1:2379", "--cluster", "blue"], &[]);
+        let election = election.unwrap().config.election.unwrap();
+        assert_eq!(election.advertised, "http://127.0.0.1:8080");
+        assert_eq!((election.cluster.as_str(), election.lease), ("blue", Duration::from_secs(5)));
+        for mistake in [
+            ["--etcd", "ftp://a", "--lease", "5s"],
+            ["--etcd", "http://127.0.0.1:2379", "--lease", "1500ms"],
+            ["--etcd", "http://127.0.0.1:2379", "--advertise", "here"],
+            ["--lease", "5s", "--advertise", "http://a"],
+        ] {
+            let exit = read_all(&mistake, &[]).unwrap_err();
+            assert_eq!(exit.code, 64, "{mistake:?}");
+        }
     }
 
     #[test]

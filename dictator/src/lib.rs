@@ -15,6 +15,8 @@ pub mod apply;
 pub mod config;
 pub mod http;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,34 +68,16 @@ pub async fn run(
     listeners: Listeners,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
-    let store = Store::open(&config.common.state_dir).await?;
-    let record = store.record().await?;
-    let epoch = store.next_epoch().await?;
-    let (_mandate, held) = watch::channel(Some(Mandate::alone(epoch)));
-
     let mut metrics = Metrics::new(config::PROGRAM.name, config::PROGRAM.version);
     let counters = apply::Metrics::register(metrics.registry());
-    let (handle, asks) = Handle::new();
-    let owner = Owner::new(
-        owner_settings(&config, epoch),
-        store,
-        record,
-        Nodes::new(node_settings(&config), held),
-        resolver(&config)?,
-        counters,
-        asks,
-    )
-    .await;
+    let (handle, owning) = Box::pin(owning(&config, counters, shutdown.clone())).await?;
     let ended = CancellationToken::new();
+    let guard = ended.clone().drop_guard();
     let tasks = Tasks::new();
-    let owning = {
-        let (shutdown, ended) = (shutdown.clone(), ended.clone().drop_guard());
-        async move {
-            owner.run(shutdown).await;
-            drop(ended);
-        }
-    };
-    tasks.spawn("apply", owning);
+    tasks.spawn("apply", async move {
+        let _guard = guard;
+        owning.await;
+    });
 
     let drain = config.apply_timeout + DRAIN_MARGIN;
     let limits = HttpLimits {
@@ -101,11 +85,11 @@ pub async fn run(
         drain_timeout: drain,
         ..HttpLimits::default()
     };
-    let router = http::routes(http::Face::new(handle, &config))
-        .merge(admin::routes(Readiness::new(), Arc::new(metrics)));
+    let face = http::routes(http::Face::new(handle, &config));
+    let router = face.merge(admin::routes(Readiness::new(), Arc::new(metrics)));
     let stop_serving = shutdown.child_token();
     let serving = service::http::serve(listeners.http, router, limits, stop_serving.clone());
-    tracing::info!(listen = %config.common.listen, cluster = config.cluster, epoch, "dictator is ready");
+    tracing::info!(cluster = config.cluster, "dictator is ready");
     notify::ready(&format!("keeping {}", config.cluster));
     // Without its owner the face would answer everything with 503; better to end and be started again.
     tokio::spawn(async move {
@@ -117,6 +101,42 @@ pub async fn run(
         tracing::warn!(?late, "tasks did not end in time and are left behind");
     }
     if shutdown.is_cancelled() { Ok(()) } else { Err("the task that owns the cluster's state ended".into()) }
+}
+
+/// The task that owns the cluster's state, or that campaigns for the right to.
+type Owning = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn owning(
+    config: &Config,
+    metrics: apply::Metrics,
+    shutdown: CancellationToken,
+) -> Result<(Handle, Owning), StartError> {
+    let store = Store::open(&config.common.state_dir).await?;
+    let resolve = resolver(config)?;
+    let Some(election) = config.election.clone() else {
+        let record = store.record().await?;
+        let epoch = store.next_epoch().await?;
+        let (mandate, held) = watch::channel(Some(Mandate::alone(epoch)));
+        let nodes = Nodes::new(node_settings(config), held);
+        let (handle, asks) = Handle::new();
+        let owner =
+            Owner::new(owner_settings(config, epoch), store, record, nodes, resolve, metrics, asks).await;
+        tracing::info!(epoch, "this dictator has no rivals");
+        let owning = async move {
+            owner.run(shutdown).await;
+            drop(mandate);
+        };
+        return Ok((handle, Box::pin(owning)));
+    };
+    let parts = apply::Parts {
+        settings: owner_settings(config, 0),
+        store,
+        node_settings: node_settings(config),
+        resolve: Arc::new(resolve),
+        metrics,
+    };
+    let (handle, standing) = Handle::elected();
+    Ok((handle, Box::pin(apply::campaign(election, parts, standing, shutdown))))
 }
 
 fn owner_settings(config: &Config, epoch: u64) -> Settings {

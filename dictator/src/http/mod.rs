@@ -28,10 +28,10 @@ use topology::Document;
 use topology::plan::Plan;
 use topology::receipt::Receipt;
 
-use crate::apply::{Answered, ApplyRequest, Ask, Handle, InForce, Wait};
+use crate::apply::{Answered, ApplyRequest, Ask, Handle, InForce, Standing, Wait};
 use crate::config::Config;
 use conditions::{if_match, revision};
-use problems::{busy, document_problem, nothing_in_force, other_cluster, rejection_problem};
+use problems::{busy, document_problem, not_leader, nothing_in_force, other_cluster, rejection_problem};
 
 /// The header that carries a document's revision.
 const REVISION: HeaderName = HeaderName::from_static("x-topology-revision");
@@ -75,13 +75,20 @@ impl Face {
         ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
     ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
-        self.owner
-            .ask(ask(reply))
-            .map_err(|_| busy("too many requests wait, or the dictator is stopping"))?;
+        self.owner.ask(ask(reply)).map_err(|_| self.unable("too many requests wait"))?;
         match timeout(deadline, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(busy("the dictator is stopping, or has too much to do")),
+            Ok(Err(_)) => Err(self.unable("the dictator is stopping, or has too much to do")),
             Err(_) => Err(busy("no answer in time; what was asked may still be under way, see GET /status")),
+        }
+    }
+
+    /// Why nobody here answers.
+    fn unable(&self, detail: &str) -> Problem {
+        match self.owner.standing() {
+            Standing::Holding(_) => busy(detail),
+            Standing::Following(leader) => not_leader(Some(&leader)),
+            Standing::Contending => not_leader(None),
         }
     }
 }
@@ -221,3 +228,6 @@ fn versioned(mut response: Response, sequence: u64, revision: Option<u64>) -> Re
 fn entity_tag(sequence: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{sequence}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,6 +152,23 @@ pub(super) fn busy(detail: &str) -> Problem {
         .with_retry_after_s(RETRY_BUSY_S)
 }
 
+/// Another of several dictators has the say, or nobody has at this moment.
+pub(super) fn not_leader(leader: Option<&str>) -> Problem {
+    let (status, title) = status_and_title(Slug::NotLeader);
+    let problem = |detail: String| {
+        Problem::new(Slug::NotLeader.as_str(), title, status, detail).with_retry_after_s(RETRY_UNABLE_S)
+    };
+    match leader {
+        Some(leader) => problem(format!("the dictator at {leader} has the say over this cluster"))
+            .with_evidence("leader", leader)
+            .with_do(format!("ask {leader}")),
+        None => problem("no dictator is known to hold this cluster's lock at this moment".to_owned())
+            .with_do(
+                "send it again in a moment; if this stays, look at etcd and at the other dictators' logs",
+            ),
+    }
+}
+
 /// `GET /master` before the first document.
 pub(super) fn nothing_in_force() -> Problem {
     Problem::new("not-found", "Object Not Found", 404, "no document is in force yet")
