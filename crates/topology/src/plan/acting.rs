@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Right, Situation, Step, Would, first, restart};
 use crate::address::NodeName;
+use crate::document::Discard;
 use crate::mutant::{self, Mutant};
 use crate::observation::{NodeState, Observed, Vitals};
 use crate::record::Granted;
@@ -69,17 +70,31 @@ fn same_life_of(
     if let Some(successor) = successor(situation, granted, &state.vitals) {
         return Ok(Acting::Node { node: successor.clone(), adopt: Some(Right::Successor) });
     }
-    if following.is_parked() {
+    let holds_its_history = restart::position_on(&state.vitals, &granted.replid).is_some();
+    if following.is_parked() && holds_its_history {
         let step = Step::Promote { node: node.clone(), right: Right::Resumed { provable: true } };
         return Ok(Acting::First { steps: vec![step], would: Would::Resumed });
     }
+    if gave_up(situation, granted) {
+        return restart::replacement(situation, granted);
+    }
+    let does = if following.is_parked() {
+        "was given another history".to_owned()
+    } else {
+        format!("follows {}:{}", following.host, following.port)
+    };
+    let entry =
+        json!({ "discard": [Discard { node: granted.node.clone(), run_id: granted.run_id.0.clone() }] });
+    let entry = entry.to_string();
     Err(Refusal::new(
         Slug::SplitBrain,
         format!(
-            "{node}, which was granted the right to take writes, follows {}:{} by somebody else's order, and that node's history does not continue its own",
-            following.host, following.port
+            "{node}, which was granted the right to take writes, {does} by somebody else's order, and that is no continuation of its own history"
         ),
-        format!("on {node}: REPLICAOF NO ONE if it shall be master again, then send the document again"),
+        format!(
+            "if {node} still holds its own data, send it REPLICAOF NO ONE; if that was overwritten, name the slave that has it as master and add to the document: {}",
+            entry.trim_start_matches('{').trim_end_matches('}')
+        ),
     )
     .about(node)
     .with("master_host", following.host.clone())
@@ -88,13 +103,16 @@ fn same_life_of(
 }
 
 /// A node somebody else promoted, whose history continues the granted one beyond what the granted
-/// master holds.
+/// master holds, or leads it on. A stranger that filled the granted master with its own data does not.
 fn successor<'a>(situation: &Situation<'a>, granted: &Granted, old: &Vitals) -> Option<&'a NodeName> {
     let mut continuing = situation.observation.all_known().filter(|(_, state)| {
         let vitals = &state.vitals;
         let continues = vitals.replid2.as_ref() == Some(&granted.replid)
             && vitals.second_offset.is_some_and(|second| second > old.position());
-        let leads = old.following().is_some_and(|link| link.link_up) && vitals.replid == old.replid;
+        let branched = |vitals: &Vitals| vitals.replid2.as_ref() == Some(&granted.replid);
+        let leads = old.following().is_some_and(|link| link.link_up)
+            && vitals.replid == old.replid
+            && (vitals.replid == granted.replid || branched(vitals) || branched(old));
         vitals.is_master() && (continues || leads)
     });
     let first = continuing.next()?;
