@@ -180,6 +180,12 @@ fn around(situation: &Situation<'_>, acting: &NodeName, adopt: Option<Right>) ->
         pending: Vec::new(),
         warnings: Vec::new(),
     };
+    if adopt.is_some_and(|right| right != Right::Established) {
+        // Where the lineage before ended is known once the grant is recorded, and only then can anyone
+        // be held against it. What one of the others holds must not keep the grant from being recorded.
+        plan.again = true;
+        return Ok(plan);
+    }
     let moves = !same_node(situation.observation, acting, target);
     if moves {
         if let Some(steps) = prepare_target(situation, acting, state, &mut plan)? {
@@ -229,6 +235,7 @@ fn adopted(right: Option<Right>) -> Would {
     match right {
         None => Would::Unchanged,
         Some(Right::Established) => Would::Established,
+        Some(Right::Replacement) => Would::Switched,
         Some(_) => Would::Resumed,
     }
 }
