@@ -87,51 +87,32 @@ pub async fn run(
     let mut reign: Option<Reign> = None;
     loop {
         let now = holding.borrow_and_update().clone();
-        match now {
-            Holding::Held { epoch, valid_until } => {
-                let mandate = Mandate { epoch, until: Some(valid_until) };
-                match &reign {
-                    Some(reign) if reign.epoch == epoch => {
-                        reign.mandate.send_replace(Some(mandate));
+        if let Holding::Held { epoch, valid_until } = now {
+            let mandate = Mandate { epoch, until: Some(valid_until) };
+            reign = match reign.take() {
+                Some(present) if present.epoch == epoch => {
+                    present.mandate.send_replace(Some(mandate));
+                    Some(present)
+                }
+                over => {
+                    if let Some(over) = over {
+                        over.end().await;
                     }
-                    _ => {
-                        if let Some(over) = reign.take() {
-                            over.end().await;
-                        }
-                        let shared = Shared {
-                            etcd: etcd.clone(),
-                            leadership: leadership.clone(),
-                            epoch,
-                            key: record_key(&election.cluster),
-                        };
-                        reign = begin(&parts, shared, mandate, &standing).await;
-                        if reign.is_none() {
-                            // The record cannot be read: without it nobody may act. Try again.
-                            tokio::select! {
-                                () = tokio::time::sleep(READ_RETRY) => continue,
-                                () = shutdown.cancelled() => break,
-                            }
-                        }
-                    }
+                    let (etcd, leadership) = (etcd.clone(), leadership.clone());
+                    let key = record_key(&election.cluster);
+                    let shared = Shared { etcd, leadership, epoch, key };
+                    begin(&parts, shared, mandate, &standing).await
+                }
+            };
+            if reign.is_none() {
+                // The record cannot be read: without it nobody may act. Try again.
+                tokio::select! {
+                    () = tokio::time::sleep(READ_RETRY) => continue,
+                    () = shutdown.cancelled() => break,
                 }
             }
-            other => {
-                standing.send_replace(match &other {
-                    Holding::Following(holder) => Standing::Following(holder.advertised.clone()),
-                    _ => Standing::Contending,
-                });
-                if let Some(over) = reign.take() {
-                    if let Holding::Lost { epoch, reason } = &other {
-                        tracing::warn!(
-                            epoch,
-                            reason,
-                            "the lock is lost; nothing irreversible is sent any more"
-                        );
-                    }
-                    over.end().await;
-                }
-                service::notify::status(&format!("{other:?}"));
-            }
+        } else {
+            step_down(&now, reign.take(), &standing).await;
         }
         tokio::select! {
             changed = holding.changed() => if changed.is_err() { break },
@@ -150,6 +131,24 @@ pub async fn run(
     if let Some(leadership) = Arc::into_inner(leadership) {
         leadership.resign().await;
     }
+}
+
+/// The lock is not held: whoever reigned here does so no longer.
+async fn step_down(holding: &Holding, reign: Option<Reign>, standing: &watch::Sender<Standing>) {
+    standing.send_replace(match holding {
+        Holding::Following(holder) => Standing::Following(holder.advertised.clone()),
+        _ => Standing::Contending,
+    });
+    if let Some(over) = reign {
+        if let Holding::Lost { epoch, reason } = holding {
+            tracing::warn!(epoch, reason, "the lock is lost; nothing irreversible is sent any more");
+        }
+        over.end().await;
+    }
+    service::notify::status(match holding {
+        Holding::Following(_) => "another dictator has the say",
+        _ => "it is not known which dictator has the say",
+    });
 }
 
 async fn begin(

@@ -1,0 +1,181 @@
+//! What becomes of the change under way: its steps, its answer, its end, and who is told.
+
+use service::clock;
+use topology::conduct::{Finish, Outcome};
+use topology::receipt::Receipt;
+use topology::record::Wanted;
+use topology::refusal::Refusal;
+
+use super::super::drive::Progress;
+use super::super::history::Entry;
+use super::super::status::Change;
+use super::super::{Answered, Rejection, Wait};
+use super::{Owner, Running, answer};
+
+impl Owner {
+    pub(super) async fn on_progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Began { step, node } => {
+                if let Some(running) = &mut self.running {
+                    tracing::info!(step, node, "step begins");
+                    running.change = Change { step: step.to_owned(), since: clock::unix_millis() };
+                }
+            }
+            Progress::Announced(receipt) => self.announced(&receipt),
+            Progress::Finished(finish) => self.finished(*finish).await,
+        }
+    }
+
+    fn announced(&mut self, receipt: &Receipt) {
+        let sequence = self.record.sequence;
+        let Some(running) = &mut self.running else { return };
+        running.announced = true;
+        "verify".clone_into(&mut running.change.step);
+        // The ETag will be the record's, which the change still holds; a new document counts one up.
+        let changed = running.wanted.as_ref().is_some_and(|wanted| {
+            let revision = wanted.revision.or(self.record.wanted.as_ref().and_then(|before| before.revision));
+            self.record.wanted.as_ref() != Some(&Wanted { document: wanted.document.clone(), revision })
+        });
+        let sequence = sequence + u64::from(changed);
+        if running.cause == "put" || receipt.outcome != "unchanged" {
+            log_receipt(running.cause, receipt);
+        }
+        for asker in running.askers.iter_mut().filter(|asker| asker.wait == Wait::Promoted) {
+            if let Some(reply) = asker.reply.take() {
+                let receipt = Receipt { request_id: asker.request_id.clone(), ..receipt.clone() };
+                let _ = reply.send(Ok(Answered::Receipt(Box::new(receipt), sequence)));
+            }
+        }
+        if self.waiting.is_some() {
+            self.hurry.notify_one();
+        }
+    }
+
+    async fn finished(&mut self, finish: Finish) {
+        let Finish { result, record, record_unsaved, observation } = finish;
+        self.record = record;
+        self.observation = observation;
+        if let Some(why) = record_unsaved {
+            tracing::error!(why, "the record is not durable; mend the state directory before a restart");
+        }
+        let Some(running) = self.running.take() else { return };
+        let request_id = running.askers.first().map(|asker| asker.request_id.clone()).unwrap_or_default();
+        match result {
+            Ok(Outcome::Done(receipt)) => {
+                self.succeeded(running, &request_id, *receipt).await;
+            }
+            Ok(Outcome::Planned(_)) => {}
+            Err(refusal) => self.refused(running, &request_id, refusal).await,
+        }
+        self.gauge();
+        let endpoints: Vec<_> = self.observation.nodes.values().filter_map(|node| node.endpoint).collect();
+        self.nodes.retain(&endpoints);
+        self.start_waiting().await;
+    }
+
+    async fn succeeded(&mut self, running: Running, request_id: &str, receipt: Receipt) {
+        self.stuck = None;
+        self.metrics.drift.set(i64::from(!receipt.pending.is_empty()));
+        self.metrics.last_success.set(seconds_now());
+        self.metrics.ended(running.cause, &receipt.outcome, Some(&receipt));
+        let idle = running.cause == "enforcement" && receipt.outcome == "unchanged";
+        if !idle {
+            if !running.announced {
+                log_receipt(running.cause, &receipt);
+            }
+            self.remember(running.cause, request_id, &receipt.outcome, None, Some(receipt.clone())).await;
+        }
+        let sequence = self.record.sequence;
+        for asker in running.askers {
+            let receipt = Box::new(Receipt { request_id: asker.request_id, ..receipt.clone() });
+            let late = asker.wait == Wait::Links && !receipt.pending.is_empty();
+            let answer = if late {
+                Err(Rejection::LinksLate(receipt))
+            } else {
+                Ok(Answered::Receipt(receipt, sequence))
+            };
+            if let Some(reply) = asker.reply {
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    async fn refused(&mut self, running: Running, request_id: &str, refusal: Refusal) {
+        let slug = refusal.slug.as_str();
+        self.metrics.drift.set(1);
+        self.metrics.ended(running.cause, slug, None);
+        let key = (refusal.slug, refusal.detail.clone());
+        let node = refusal.node.as_ref().map(ToString::to_string).unwrap_or_default();
+        let evidence = serde_json::Value::Object(refusal.evidence.clone());
+        if running.cause == "put" {
+            tracing::info!(slug, node, %evidence, r#do = refusal.advice, "refused: {}", refusal.detail);
+        } else if self.stuck.as_ref().is_none_or(|(slug, _)| *slug != refusal.slug) {
+            tracing::warn!(slug, node, %evidence, r#do = refusal.advice, "the topology cannot be kept: {}", refusal.detail);
+            self.stuck = Some(key);
+        }
+        if running.cause == "put" {
+            self.remember(running.cause, request_id, slug, Some(refusal.detail.clone()), None).await;
+        }
+        answer(running.askers, || Err(Rejection::Refused(Box::new(refusal.clone()))));
+    }
+
+    async fn remember(
+        &mut self,
+        cause: &str,
+        request_id: &str,
+        outcome: &str,
+        detail: Option<String>,
+        receipt: Option<Receipt>,
+    ) {
+        self.history.add(Entry {
+            at_unix_ms: clock::unix_millis(),
+            cause: cause.to_owned(),
+            request_id: request_id.to_owned(),
+            outcome: outcome.to_owned(),
+            detail,
+            receipt,
+        });
+        let (store, entries) = (self.store.clone(), self.history.entries());
+        tokio::spawn(async move { store.save_history(entries).await });
+    }
+
+    pub(super) fn gauge(&self) {
+        let revision = self.record.wanted.as_ref().and_then(|wanted| wanted.revision).unwrap_or(0);
+        self.metrics.revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
+        self.metrics.generation.set(i64::try_from(self.record.generation).unwrap_or(i64::MAX));
+        self.metrics.open_handover.set(i64::from(self.record.intent.is_some()));
+        let master = self
+            .record
+            .granted
+            .as_ref()
+            .map_or_else(|| "none yet".to_owned(), |granted| granted.node.to_string());
+        service::notify::status(&format!(
+            "master {master}, generation {}, revision {revision}",
+            self.record.generation
+        ));
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^52")]
+fn seconds_now() -> f64 {
+    clock::unix_millis() as f64 / 1e3
+}
+
+fn log_receipt(cause: &str, receipt: &Receipt) {
+    let master =
+        receipt.master.as_ref().map(|master| format!("{}:{}", master.name.address, master.name.port));
+    tracing::info!(
+        cause,
+        revision = receipt.revision,
+        generation = receipt.generation,
+        master,
+        write_gap_us = receipt.write_gap_us,
+        frozen_offset = receipt.frozen_offset,
+        pending = receipt.pending.len(),
+        "{}",
+        receipt.outcome
+    );
+    for warning in &receipt.warnings {
+        tracing::info!(generation = receipt.generation, "note: {warning}");
+    }
+}
