@@ -49,8 +49,8 @@ pub enum NotifyUrlError {
     /// A port that is none.
     #[error("the port must be a number from 1 to 65535")]
     Port,
-    /// A blank, control or non-ASCII character, or too long a text.
-    #[error("a URL is printable ASCII of at most {URL_BYTES_MAX} bytes")]
+    /// A character that must be percent-encoded, or too long a text.
+    #[error("a URL has at most {URL_BYTES_MAX} bytes, and blanks, quotes, backslashes and the like as %XX")]
     Text,
     /// A host that is neither name nor literal.
     #[error("the host is wrong: {0}")]
@@ -61,7 +61,7 @@ impl FromStr for NotifyUrl {
     type Err = NotifyUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > URL_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if text.len() > URL_BYTES_MAX || !text.bytes().all(may_stand_in_a_url) {
             return Err(NotifyUrlError::Text);
         }
         let (scheme, rest) = text.split_once("://").ok_or(NotifyUrlError::Scheme)?;
@@ -82,6 +82,11 @@ impl FromStr for NotifyUrl {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Ok(Self { host: parse_host(host)?, port, path })
     }
+}
+
+/// The characters of RFC 3986 appendix A; everything else stands as `%XX`.
+fn may_stand_in_a_url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
 
 /// `host`, `host:port`, `[ip6]` or `[ip6]:port`.
@@ -180,6 +185,8 @@ mod tests {
             ("http://dictator:/", NotifyUrlError::Port),
             ("http://dictator:65536/", NotifyUrlError::Port),
             ("http://dictator/a b", NotifyUrlError::Text),
+            ("http://dictator/a\\b", NotifyUrlError::Text),
+            ("http://dictator/\"", NotifyUrlError::Text),
             ("http://dictator/\n", NotifyUrlError::Text),
             ("http://d\u{ef}ctator/", NotifyUrlError::Text),
         ] {

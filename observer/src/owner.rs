@@ -146,10 +146,12 @@ impl Owner {
             status.state = "delivering";
             status.next_retry_at_unix_ms = None;
         });
+        let begun = Instant::now();
         match self.deliver(trigger, accepted).await {
             Ok(()) => {
+                let took_ms = begun.elapsed().as_millis();
+                tracing::info!(revision, took_ms, "every URL took the document");
                 self.remember(revision).await;
-                tracing::info!(revision, "every URL took the document");
             }
             Err(Setback::Retry { wait, trouble }) => {
                 self.progress.failed(revision, Instant::now() + wait);
