@@ -9,10 +9,17 @@
 set -euo pipefail
 
 server=${DNS_SERVER:-127.0.0.1} port=${DNS_PORT:-5300} name=master.${DOMAIN:-redis-1.docker}
-ask() { dig +short +time=2 +tries=2 -p "$port" "@$server" "$@"; }
+fail() { printf 'redis-cli: %s\n' "$*" >&2; exit 1; }
+# ask NAME TYPE: the records' data, without the comments that dig makes about failures.
+ask() {
+  local answer
+  answer=$(dig +short +time=2 +tries=2 -p "$port" "@$server" "$@") ||
+    { echo "redis-cli: no DNS answer from $server port $port; is dnsd running?" >&2; exit 2; }
+  grep -v '^;' <<<"$answer"
+}
 
-read -r _ _ redis_port target < <(ask "$name" SRV | sort -n) ||
-  { echo "redis-cli: no SRV record of $name at $server port $port; was a topology applied?" >&2; exit 1; }
-address=$(ask "$target" A; ask "$target" AAAA)
-[ -n "$address" ] || { echo "redis-cli: $server knows no address of $target" >&2; exit 1; }
+services=$(ask "$name" SRV) || [ $? != 2 ] || exit 1
+[ -n "$services" ] || fail "no SRV record of $name at $server port $port; was a topology applied?"
+read -r _ _ redis_port target < <(sort -n <<<"$services")
+address=$(ask "$target" A || ask "$target" AAAA) || fail "$server knows no address of $target"
 exec redis-cli -h "${address%%$'\n'*}" -p "$redis_port" "$@"
