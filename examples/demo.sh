@@ -50,12 +50,12 @@ trap 'exit 143' TERM
 # Sets the variable named to a port of 127.0.0.1 that nobody listens on and that was not given out yet.
 taken=' '
 free_port() {
-  local port
+  local candidate
   for _ in {1..1000}; do
-    port=$((12000 + RANDOM % 20000))
-    if [[ $taken != *" $port "* ]] && ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      taken+="$port "
-      printf -v "$1" '%s' "$port"
+    candidate=$((12000 + RANDOM % 20000))
+    if [[ $taken != *" $candidate "* ]] && ! (exec 3<>"/dev/tcp/127.0.0.1/$candidate") 2>/dev/null; then
+      taken+="$candidate "
+      printf -v "$1" '%s' "$candidate"
       return
     fi
   done

@@ -21,8 +21,7 @@ fn check(order: [Part; 3]) {
     let mut options = WholeOptions::default();
     if order.iter().position(|part| *part == Part::Nodes) == Some(2) {
         let absent = "the nodes are not there yet, and the operator has to know";
-        options.dictator = DaemonOptions::new().allow_log("unreachable", absent);
-        options.observer = DaemonOptions::new().allow_log("unreachable", absent);
+        options.observer = DaemonOptions::new().allow_log("cannot be reached", absent);
     }
     let trigger = |etcd: &Etcd, nodes: &[Redis]| {
         etcd.put(TOPOLOGY_KEY, &document(nodes, 0).to_string());

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use harness::load::percentile;
-use harness::{Whole, WholeOptions, dns};
+use harness::{Whole, WholeOptions, dns, wait_until};
 
 /// Moves measured.
 const MOVES: usize = 20;
@@ -33,13 +33,15 @@ fn the_loop_adds_little_to_the_receipt() {
 
 /// How long the dictator worked on this revision: to the end of the last step of its receipt.
 fn receipt_total(whole: &Whole, revision: u64) -> Duration {
-    let history = whole.dictator.http().get("/history").expect(200).json();
-    let receipt =
-        find_receipt(&history, revision).unwrap_or_else(|| panic!("no receipt of {revision}: {history}"));
-    let ends = receipt["steps"].as_array().expect("steps").iter().map(|step| {
-        step["at_us"].as_u64().unwrap_or_default() + step["took_us"].as_u64().unwrap_or_default()
-    });
-    Duration::from_micros(ends.max().unwrap_or_default())
+    // The receipt is sent first and put into the history then.
+    wait_until("the receipt to be in the history", Duration::from_secs(5), || {
+        let history = whole.dictator.http().get("/history").expect(200).json();
+        let receipt = find_receipt(&history, revision).ok_or_else(|| history.to_string())?;
+        let ends = receipt["steps"].as_array().expect("steps").iter().map(|step| {
+            step["at_us"].as_u64().unwrap_or_default() + step["took_us"].as_u64().unwrap_or_default()
+        });
+        Ok::<_, String>(Duration::from_micros(ends.max().unwrap_or_default()))
+    })
 }
 
 /// The receipt of a revision, wherever in the history it lies.

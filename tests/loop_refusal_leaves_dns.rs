@@ -10,8 +10,7 @@ use harness::{DaemonOptions, Whole, WholeOptions, topology, wait_until};
 fn a_refused_topology_changes_neither_nodes_nor_dns() {
     let refusal = "the topology asked for is refused, and the operator has to know";
     let options = WholeOptions {
-        observer: DaemonOptions::new().allow_log("would-lose-data", refusal),
-        dictator: DaemonOptions::new().allow_log("would-lose-data", refusal),
+        observer: DaemonOptions::new().allow_log("takes writes of its own", refusal),
         ..WholeOptions::default()
     };
     let whole = Whole::start(&options);
@@ -25,7 +24,7 @@ fn a_refused_topology_changes_neither_nodes_nor_dns() {
         let revision = whole.trigger();
         wait_until("the observer to be refused", Duration::from_secs(10), || {
             let status = whole.observer.http().get("/status").expect(200).text();
-            ensure(status.contains("would-lose-data"), status)
+            ensure(status.contains("split-brain"), status)
         });
         revision
     });
