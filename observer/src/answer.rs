@@ -69,6 +69,11 @@ pub fn told(body: &[u8]) -> Told {
     Told { slug, detail: text("detail").or_else(|| text("title")), do_next: text("do") }
 }
 
+/// The generation in a receipt: which grant of the master this document led to.
+pub fn generation(body: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<Value>(body).ok()?.get("generation")?.as_u64()
+}
+
 /// Without control characters and of bounded length: it goes into logs and terminals.
 fn bounded(text: &str) -> String {
     let mut kept = String::new();
@@ -129,6 +134,14 @@ mod tests {
         let long = told(&[b'x'; 100_000]).detail.unwrap();
         assert!(long.len() <= DETAIL_BYTES_MAX + '…'.len_utf8(), "{}", long.len());
         assert!(told(b"\xff\xfe").detail.is_some());
+    }
+
+    #[test]
+    fn a_receipt_tells_its_generation() {
+        assert_eq!(generation(br#"{"outcome":"switched","generation":7}"#), Some(7));
+        for body in [&b"OK"[..], b"", b"{}", b"[7]", br#"{"generation":"7"}"#, br#"{"generation":-1}"#] {
+            assert_eq!(generation(body), None);
+        }
     }
 
     #[test]

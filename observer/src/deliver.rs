@@ -37,6 +37,9 @@ const REVISION_HEADER: &str = "X-Topology-Revision";
 /// The header with the id that is the same along a chain.
 const REQUEST_ID_HEADER: &str = "X-Request-Id";
 
+/// The header with the generation of the grant, which receivers after the dictator may publish.
+const GENERATION_HEADER: &str = "X-Topology-Generation";
+
 /// What is delivered along a chain.
 #[derive(Clone, Debug)]
 pub struct Letter {
@@ -46,6 +49,8 @@ pub struct Letter {
     pub body: Bytes,
     /// The same at every URL of one attempt.
     pub request_id: String,
+    /// The generation that a receiver before this one has told.
+    pub generation: Option<u64>,
     /// Sent with `If-Match` on what the receiver has: it may know a later revision, and that is meant.
     pub accepted: bool,
 }
@@ -67,6 +72,8 @@ pub struct Report {
     pub status: Option<u16>,
     /// What follows.
     pub verdict: Verdict,
+    /// The generation, if the answer is a receipt with one.
+    pub generation: Option<u64>,
     /// The problem's slug.
     pub problem: Option<String>,
     /// The problem's detail, or what happened instead of an answer.
@@ -105,7 +112,7 @@ pub enum CourierError {
 
 /// What became of one request to one instance.
 enum Outcome {
-    Answer { status: u16, told: Told, retry_after: Option<Duration> },
+    Answer { status: u16, told: Told, generation: Option<u64>, retry_after: Option<Duration> },
     NoAnswer(String),
 }
 
@@ -155,9 +162,11 @@ impl Courier {
             self.first[index] = self.first[index].wrapping_add(1);
             Outcome::NoAnswer(format!("no answer within {} ms", self.deadline.as_millis()))
         });
-        let (status, told, retry_after) = match outcome {
-            Outcome::Answer { status, told, retry_after } => (Some(status), told, retry_after),
-            Outcome::NoAnswer(reason) => (None, Told { detail: Some(reason), ..Told::default() }, None),
+        let (status, told, generation, retry_after) = match outcome {
+            Outcome::Answer { status, told, generation, retry_after } => {
+                (Some(status), told, generation, retry_after)
+            }
+            Outcome::NoAnswer(reason) => (None, Told { detail: Some(reason), ..Told::default() }, None, None),
         };
         Report {
             revision: letter.revision,
@@ -167,6 +176,7 @@ impl Courier {
             instance,
             status,
             verdict: status.map_or(Verdict::RetrySoon, answer::verdict),
+            generation,
             problem: told.slug,
             detail: told.detail,
             do_next: told.do_next,
@@ -225,6 +235,9 @@ impl Courier {
             .header(REVISION_HEADER, letter.revision)
             .header(REQUEST_ID_HEADER, &letter.request_id)
             .body(letter.body.clone());
+        if let Some(generation) = letter.generation {
+            request = request.header(GENERATION_HEADER, generation);
+        }
         if letter.accepted
             && let Some(etag) = self.etag(url, instance).await
         {
@@ -235,7 +248,10 @@ impl Courier {
                 let status = response.status().as_u16();
                 let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
                 let retry_after = answer::retry_after(header);
-                Outcome::Answer { status, told: answer::told(&beginning_of(response).await), retry_after }
+                let body = beginning_of(response).await;
+                let accepted = answer::verdict(status) == Verdict::Accepted;
+                let generation = accepted.then(|| answer::generation(&body)).flatten();
+                Outcome::Answer { status, told: answer::told(&body), generation, retry_after }
             }
             Err(error) => Outcome::NoAnswer(reason_of(&error)),
         }

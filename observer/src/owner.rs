@@ -192,10 +192,11 @@ impl Owner {
 
     /// PUTs to one URL after the other, up to the first that does not accept.
     async fn chain(&mut self, trigger: &Trigger, found: &Found, accepted: bool) -> Result<(), Setback> {
-        let letter = Letter {
+        let mut letter = Letter {
             revision: trigger.revision,
             body: Bytes::copy_from_slice(&found.bytes),
             request_id: format!("observer-{}-{:08x}", trigger.revision, fastrand::u32(..)),
+            generation: None,
             accepted,
         };
         for index in 0..self.courier.urls().len() {
@@ -209,6 +210,7 @@ impl Owner {
                 took_ms = report.took_ms,
                 "forwarded"
             );
+            letter.generation = letter.generation.or(report.generation);
             let setback = self.setback_of(index, &report);
             self.status.send_modify(|status| status.notify[index].last = Some(report));
             if let Some(setback) = setback {

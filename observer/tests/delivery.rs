@@ -47,6 +47,21 @@ fn a_trigger_takes_the_document_to_each_url_in_order() {
 }
 
 #[test]
+fn the_generation_of_the_receipt_goes_along_the_chain() {
+    let etcd = Etcd::start();
+    let (dictator, dnsd, third) = (Receiver::start(), Receiver::start(), Receiver::start());
+    let daemon = observer(&etcd, &[&dictator, &dnsd, &third]);
+    etcd.put(TOPOLOGY, &document("core-01"));
+    dictator.answer(Answer::with("200 OK", &[], r#"{"outcome": "switched", "generation": 7}"#));
+    let revision = etcd.put(TRIGGER, "1");
+    wait_delivered(&daemon, revision);
+    assert_eq!(dictator.wait_for(1).header("x-topology-generation"), None);
+    assert_eq!(dnsd.wait_for(1).header("x-topology-generation"), Some("7"));
+    assert_eq!(third.wait_for(1).header("x-topology-generation"), Some("7"));
+    assert_eq!(daemon.status()["notify"][0]["last"]["generation"], 7);
+}
+
+#[test]
 fn defining_without_triggering_changes_nothing_even_over_restarts() {
     let etcd = Etcd::start();
     let dictator = Receiver::start();
