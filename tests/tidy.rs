@@ -21,9 +21,9 @@ const MAIN_LINES_MAX: usize = 80;
 const SUBSTANCE_LINES: usize = 40;
 
 /// Files above the rule, with the lines they may have. Only ever shorten this.
-const LARGER_FILES: &[(&str, usize)] = &[("dictator/src/apply/owner.rs", 590)];
+const LARGER_FILES: &[(&str, usize)] = &[];
 /// Functions above the rule (`file::function`), with the lines they may have. Only ever shorten this.
-const LARGER_FUNCTIONS: &[(&str, usize)] = &[("dictator/src/apply/election.rs::run", 78)];
+const LARGER_FUNCTIONS: &[(&str, usize)] = &[];
 
 const PROGRAMS: [&str; 3] = ["dictator", "dnsd", "observer"];
 const CRATES: [&str; 6] = ["coordination", "harness", "node", "resolve", "service", "topology"];
