@@ -48,6 +48,20 @@ async fn the_documented_rules_are_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_optional_rules_show_more() {
+    let more = "+acl|cat +pubsub|numsub +publish &__dictator__:pause-probe +config|get";
+    let node = restricted(&format!("resetchannels {RULES} {more}"));
+    let mut listener = node.connect();
+    listener.command(&["SUBSCRIBE", "__sentinel__:hello"]).expect("a subscription");
+    let state = Bench::new(with_user("dictator", PASSWORD)).observe(node.address()).await;
+    assert_eq!(state.settings.read_only, Some(true));
+    assert_eq!(state.settings.min_replicas, Some(0));
+    assert_eq!(state.paused, Some(false));
+    assert_eq!(state.sentinels, ["1 subscribers of __sentinel__:hello"]);
+    assert!(node.command("ACL LOG").elements().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_missing_rule_is_named_before_anything_is_done() {
     for rule in [
         "+info",
