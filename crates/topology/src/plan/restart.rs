@@ -35,6 +35,23 @@ fn members<'a>(situation: &Situation<'a>) -> impl Iterator<Item = (&'a NodeName,
     })
 }
 
+/// Members whose data counts against that of `node`: all others but those that the document gives up.
+fn rivals<'a>(
+    situation: &'a Situation<'_>,
+    node: &NodeName,
+) -> impl Iterator<Item = (&'a NodeName, &'a NodeState)> {
+    members(situation)
+        .filter(move |(name, _)| *name != node)
+        .filter(|(name, other)| !situation.discards(name, &other.vitals.run_id.0))
+}
+
+/// The granted node is wanted as master although what its present life holds may be lost: the operator
+/// knows that nobody who is away holds more. What those hold who answer still counts.
+fn waits_for_nobody(situation: &Situation<'_>, granted: &Granted) -> bool {
+    let life = situation.observation.vitals(&granted.node);
+    life.is_some_and(|vitals| situation.discards(&granted.node, &vitals.run_id.0))
+}
+
 /// The granted node answers in another life.
 pub(super) fn restarted(
     situation: &Situation<'_>,
@@ -46,7 +63,9 @@ pub(super) fn restarted(
     }
     let unparked: Vec<Step> = members(situation)
         .filter(|(name, other)| {
-            **name != granted.node && other.vitals.run_id != state.vitals.run_id && !other.vitals.is_parked()
+            // One that is loading takes no orders; it is waited for below.
+            let stands = other.vitals.is_parked() || other.vitals.loading;
+            **name != granted.node && other.vitals.run_id != state.vitals.run_id && !stands
         })
         .map(|(name, _)| Step::Park {
             node: name.clone(),
@@ -61,7 +80,8 @@ pub(super) fn restarted(
     if let Some(node) = loading.or_else(|| state.vitals.loading.then_some(&granted.node)) {
         return Err(super::fitness::loading(node));
     }
-    if situation.discards(&granted.node, &state.vitals.run_id.0) {
+    let given_up = situation.discards(&granted.node, &state.vitals.run_id.0);
+    if given_up && situation.wanted.document.master != granted.node {
         return replacement(situation, granted);
     }
     match position_on(&state.vitals, &granted.replid) {
@@ -90,8 +110,7 @@ fn by_offset(
     position: Offset,
 ) -> Result<Acting, Refusal> {
     let target = &situation.wanted.document.master;
-    let best = members(situation)
-        .filter(|(name, _)| **name != granted.node)
+    let best = rivals(situation, &granted.node)
         .filter_map(|(name, other)| {
             position_on(&other.vitals, &granted.replid).map(|offset| (offset, name == target, name))
         })
@@ -121,6 +140,9 @@ fn by_offset(
 
 /// A node that cannot be asked was last seen with more than anyone who can: wait for it.
 fn absent_hold_no_more(situation: &Situation<'_>, granted: &Granted, most: Offset) -> Result<(), Refusal> {
+    if waits_for_nobody(situation, granted) {
+        return Ok(());
+    }
     let absent = situation.wanted.document.nodes().find_map(|node| {
         let seen = situation.record.heartbeat.seen(node)?;
         let away = situation.observation.known(node).is_none();
@@ -143,15 +165,18 @@ fn absent_hold_no_more(situation: &Situation<'_>, granted: &Granted, most: Offse
 }
 
 fn by_keys(situation: &Situation<'_>, granted: &Granted, state: &NodeState) -> Result<Acting, Refusal> {
-    let richest = members(situation)
-        .filter(|(name, _)| **name != granted.node)
-        .max_by_key(|(_, other)| other.vitals.keys);
-    if let Some((name, other)) = richest.filter(|(_, other)| other.vitals.keys > state.vitals.keys) {
+    let richer = rivals(situation, &granted.node).filter(|(_, other)| other.vitals.keys > state.vitals.keys);
+    // Of those that hold more, name the one that got furthest.
+    let standing = |vitals: &Vitals| (position_on(vitals, &granted.replid), vitals.keys);
+    if let Some((name, other)) = richer.max_by_key(|(_, other)| standing(&other.vitals)) {
         let detail = format!(
             "{} restarted with {} keys, while {name} holds {}",
             granted.node, state.vitals.keys, other.vitals.keys
         );
         return Err(lost(situation, granted, state, name, &detail));
+    }
+    if waits_for_nobody(situation, granted) {
+        return Ok(resume(granted, state, false));
     }
     let absent = situation.wanted.document.nodes().find(|node| situation.observation.known(node).is_none());
     if let Some(absent) = absent.filter(|_| state.vitals.keys == 0) {
@@ -211,19 +236,31 @@ fn lost(
 /// holds more.
 pub(super) fn replacement(situation: &Situation<'_>, granted: &Granted) -> Result<Acting, Refusal> {
     let target = &situation.wanted.document.master;
+    let state = most_advanced(situation, &granted.replid, &granted.node)?;
+    if state.vitals.is_master() {
+        return Ok(Acting::Node { node: target.clone(), adopt: Some(Right::Replacement) });
+    }
+    let step = Step::Promote { node: target.clone(), right: Right::Replacement };
+    Ok(Acting::First { steps: vec![step], would: Would::Switched })
+}
+
+/// The target's state, if nobody who answers holds more of a lineage than it, apart from the node that
+/// is `gone` and from those whose life the document gives up.
+pub(super) fn most_advanced<'a>(
+    situation: &Situation<'a>,
+    lineage: &ReplId,
+    gone: &NodeName,
+) -> Result<&'a NodeState, Refusal> {
+    let target = &situation.wanted.document.master;
     let state = known_target(situation)?;
-    if state.vitals.loading {
-        return Err(super::fitness::loading(target));
+    let others = || rivals(situation, target).filter(|(name, _)| *name != gone);
+    let loading = others().find(|(_, other)| other.vitals.loading).map(|(name, _)| name);
+    if let Some(node) = state.vitals.loading.then_some(target).or(loading) {
+        return Err(super::fitness::loading(node));
     }
-    if *target == granted.node {
-        // Given up and wanted at once: what it holds now is what shall be.
-        return Ok(resume(granted, state, false));
-    }
-    let standing = |vitals: &Vitals| (position_on(vitals, &granted.replid), vitals.keys);
+    let standing = |vitals: &Vitals| (position_on(vitals, lineage), vitals.keys);
     let own = standing(&state.vitals);
-    let better = members(situation)
-        .filter(|(name, _)| *name != target && **name != granted.node)
-        .filter(|(name, other)| !situation.discards(name, &other.vitals.run_id.0))
+    let better = others()
         .filter(|(_, other)| {
             let theirs = standing(&other.vitals);
             match (theirs.0, own.0) {
@@ -234,22 +271,16 @@ pub(super) fn replacement(situation: &Situation<'_>, granted: &Granted) -> Resul
             }
         })
         .max_by_key(|(_, other)| standing(&other.vitals));
-    if let Some((name, other)) = better {
-        return Err(Refusal::new(
-            Slug::TargetBehind,
-            format!("{name} holds more of what was written than {target}"),
-            format!("name {name} as master"),
-        )
-        .about(target)
-        .with("better", name.to_string())
-        .with("better_offset", other.vitals.position())
-        .with("better_keys", other.vitals.keys)
-        .with("target_offset", state.vitals.position())
-        .with("target_keys", state.vitals.keys));
-    }
-    if state.vitals.is_master() {
-        return Ok(Acting::Node { node: target.clone(), adopt: Some(Right::Replacement) });
-    }
-    let step = Step::Promote { node: target.clone(), right: Right::Replacement };
-    Ok(Acting::First { steps: vec![step], would: Would::Switched })
+    let Some((name, other)) = better else { return Ok(state) };
+    Err(Refusal::new(
+        Slug::TargetBehind,
+        format!("{name} holds more of what was written than {target}"),
+        format!("name {name} as master"),
+    )
+    .about(target)
+    .with("better", name.to_string())
+    .with("better_offset", other.vitals.position())
+    .with("better_keys", other.vitals.keys)
+    .with("target_offset", state.vitals.position())
+    .with("target_keys", state.vitals.keys))
 }
