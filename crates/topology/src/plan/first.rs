@@ -72,9 +72,14 @@ fn others_hold_nothing_else(
     let reference = situation.reference(&acting_state.vitals);
     for node in situation.wanted.document.nodes().filter(|node| *node != acting) {
         let Some(state) = situation.observation.known(node) else { continue };
-        if super::same_node(situation.observation, node, acting) || state.vitals.loading {
-            // One that is loading is left out for now and judged before it is attached.
+        let follows = situation.observation.leader_of(node).is_some_and(|leader| leader == acting);
+        let being_filled = follows && state.vitals.following().is_some_and(|link| link.syncing);
+        if super::same_node(situation.observation, node, acting) || being_filled {
             continue;
+        }
+        if state.vitals.loading {
+            // It may hold the one data set there is; an empty target must not be established beside it.
+            return Err(super::fitness::loading(node));
         }
         if let Err(no_basis) = reference.judge(node, &state.vitals) {
             let refusal = loss(node, &state.vitals, no_basis);
