@@ -281,12 +281,19 @@ impl Audit<'_> {
     fn drop_intent(&self) -> Result<(), Fault> {
         let Some(intent) = &self.record.intent else { return Ok(()) };
         let target = self.observation.vitals(&intent.to.node);
+        let never_demoted = intent.from.as_ref().is_some_and(|from| {
+            self.observation.vitals(&from.node).is_some_and(|old| {
+                old.run_id == from.run_id && old.is_master() && old.replid == intent.replid
+            })
+        });
         let promoted = target.is_some_and(|target| {
             target.run_id == intent.to.run_id
                 && target.is_master()
                 && target.replid2.as_ref() == Some(&intent.replid)
         });
-        require(!promoted, || format!("{} was promoted and its hand-over would be forgotten", intent.to.node))
+        require(!promoted || never_demoted, || {
+            format!("{} was promoted and its hand-over would be forgotten", intent.to.node)
+        })
     }
 }
 

@@ -5,11 +5,13 @@
 //! what is observed is final: no order of the past can still arrive.
 //!
 //! The target counts as promoted only in the very life recorded in the intent and with the lineage of
-//! the intent as its previous one. A restart destroys that evidence; then nobody may guess.
+//! the intent as its previous one, begun no earlier than where the old master stopped. If the old master
+//! was never demoted, nobody was promoted by us, whatever the target says. A restart of the target destroys
+//! that evidence; then nobody may guess.
 
 use super::{Right, Situation, Step};
 use crate::mutant::{self, Mutant};
-use crate::observation::{NodeState, Observation, Observed};
+use crate::observation::{NodeState, Observation, Observed, Vitals};
 use crate::record::{Intent, Party};
 use crate::refusal::{Refusal, Slug};
 
@@ -30,42 +32,42 @@ pub(crate) enum TargetFate {
 pub(crate) fn target_fate(intent: &Intent, observation: &Observation) -> TargetFate {
     let never_demoted = old_master(intent, observation)
         .is_some_and(|state| state.vitals.is_master() && state.vitals.replid == intent.replid);
-    let Some(state) = observation.known(&intent.to.node) else {
-        if never_demoted {
-            return TargetFate::NotPromoted;
-        }
+    let target = observation.vitals(&intent.to.node);
+    if mutant::active(Mutant::TrustRoleMaster) && target.is_some_and(Vitals::is_master) {
+        return TargetFate::Promoted;
+    }
+    if never_demoted {
+        return TargetFate::NotPromoted;
+    }
+    let Some(vitals) = target else {
         let why = observation.nodes.get(&intent.to.node).and_then(Observed::unknown).map(ToString::to_string);
         return TargetFate::Silent(why.unwrap_or_else(|| "was not asked".to_owned()));
     };
-    let vitals = &state.vitals;
-    let same_life = vitals.run_id == intent.to.run_id || mutant::active(Mutant::TrustReplid2);
-    if mutant::active(Mutant::TrustRoleMaster) && vitals.is_master() {
-        return TargetFate::Promoted;
+    if vitals.run_id != intent.to.run_id && !mutant::active(Mutant::TrustReplid2) {
+        return TargetFate::Unknowable("restarted since".to_owned());
     }
-    if !same_life {
-        return if never_demoted {
-            TargetFate::NotPromoted
-        } else {
-            TargetFate::Unknowable("it restarted since".to_owned())
+    let old = old_master(intent, observation).map(|state| &state.vitals);
+    if vitals.is_master() {
+        // Where the old master stopped, if it still shows that.
+        let frozen = old.filter(|old| old.is_parked() && old.replid == intent.replid).map(Vitals::position);
+        let follows = vitals.replid2.as_ref() == Some(&intent.replid);
+        let fits = frozen.is_none_or(|frozen| vitals.second_offset.is_some_and(|second| second > frozen));
+        return match (follows, fits) {
+            (true, true) => TargetFate::Promoted,
+            (true, false) => TargetFate::Unknowable(
+                "became a master before it had all that the old master had taken".to_owned(),
+            ),
+            (false, _) => TargetFate::Unknowable(
+                "is a master on a lineage that does not follow the hand-over's".to_owned(),
+            ),
         };
     }
-    let from_new_lineage = || {
-        old_master(intent, observation).is_some_and(|old| {
-            old.vitals.replid == vitals.replid && old.vitals.replid2.as_ref() == Some(&intent.replid)
-        })
-    };
-    if vitals.is_master() {
-        if vitals.replid2.as_ref() == Some(&intent.replid) {
-            TargetFate::Promoted
-        } else {
-            TargetFate::Unknowable(
-                "it is a master on a lineage that does not follow the hand-over's".to_owned(),
-            )
-        }
-    } else if vitals.replid == intent.replid || never_demoted || from_new_lineage() {
+    let from_new_lineage =
+        old.is_some_and(|old| old.replid == vitals.replid && old.replid2.as_ref() == Some(&intent.replid));
+    if vitals.replid == intent.replid || from_new_lineage {
         TargetFate::NotPromoted
     } else {
-        TargetFate::Unknowable("it is a slave on another lineage".to_owned())
+        TargetFate::Unknowable("is a slave on another lineage".to_owned())
     }
 }
 
