@@ -31,8 +31,10 @@ impl Conduct {
 
     pub(super) fn grant(&mut self, node: &NodeName, right: Right, vitals: &Vitals) {
         let endpoint = self.observation.nodes.get(node).and_then(|observed| observed.endpoint);
-        // A recovered hand-over puts its own document in force; the change goes on with its own.
-        let intent = self.record.intent.as_ref().map(|intent| intent.wanted.clone());
+        // A recovered hand-over puts its own document in force; the change goes on with its own. Who takes
+        // the place of a master that was given up does so by the document that gave it up.
+        let open = self.record.intent.as_ref().filter(|_| right != Right::Replacement);
+        let intent = open.map(|intent| intent.wanted.clone());
         let (Some(endpoint), Some(wanted)) = (endpoint, intent.or_else(|| self.wanted())) else {
             self.again = true;
             return;

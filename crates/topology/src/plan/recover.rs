@@ -9,7 +9,7 @@
 //! was never demoted, nobody was promoted by us, whatever the target says. A restart of the target destroys
 //! that evidence; then nobody may guess.
 
-use super::{Right, Situation, Step};
+use super::{Right, Situation, Step, restart};
 use crate::mutant::{self, Mutant};
 use crate::observation::{NodeState, Observation, Observed, Vitals};
 use crate::record::{Intent, Party};
@@ -100,8 +100,8 @@ fn not_promoted(situation: &Situation<'_>, intent: &Intent) -> Result<Vec<Step>,
         return Ok(vec![Step::DropIntent { node: None }]);
     };
     let Some(state) = situation.observation.known(&from.node) else {
-        if given_up(situation, from, None) {
-            return Ok(vec![Step::Promote { node: intent.to.node.clone(), right: Right::Replacement }]);
+        if replaces(situation, from, None) {
+            return replacement(situation, intent, from);
         }
         let why = situation.observation.nodes.get(&from.node).and_then(Observed::unknown);
         let why = why.map_or_else(|| "was not asked".to_owned(), ToString::to_string);
@@ -149,6 +149,30 @@ fn given_up(situation: &Situation<'_>, party: &Party, present: Option<&NodeState
         || present.is_some_and(|state| situation.discards(&party.node, &state.vitals.run_id.0))
 }
 
+/// Whether the document gives the old master up and names another node that answers in its place.
+fn replaces(situation: &Situation<'_>, from: &Party, present: Option<&NodeState>) -> bool {
+    let target = &situation.wanted.document.master;
+    *target != from.node
+        && situation.observation.known(target).is_some()
+        && given_up(situation, from, present)
+}
+
+/// The old master was given up: the document's master takes its place, if nobody who answers holds more.
+/// The discard speaks of the old master alone; what other slaves hold must not be lost for it.
+fn replacement(situation: &Situation<'_>, intent: &Intent, from: &Party) -> Result<Vec<Step>, Refusal> {
+    if situation.observation.vitals(&from.node).is_some_and(Vitals::is_master) {
+        let why = "the document gives up what it holds".to_owned();
+        return Ok(vec![Step::Park { node: from.node.clone(), why }]);
+    }
+    let state = restart::most_advanced(situation, &intent.replid, &from.node)?;
+    let (node, right) = (situation.wanted.document.master.clone(), Right::Replacement);
+    Ok(vec![if state.vitals.is_master() {
+        Step::Adopt { node, right }
+    } else {
+        Step::Promote { node, right }
+    }])
+}
+
 /// The target's fate is not known: the old master stays parked, and only the operator can give one of
 /// the two up.
 fn unknown(situation: &Situation<'_>, intent: &Intent, slug: Slug, why: &str) -> Result<Vec<Step>, Refusal> {
@@ -161,18 +185,15 @@ fn unknown(situation: &Situation<'_>, intent: &Intent, slug: Slug, why: &str) ->
         let why = format!("{} may have been promoted in its place", intent.to.node);
         return Ok(vec![Step::Park { node: from.node.clone(), why }]);
     }
+    let in_doubt = situation.wanted.document.master != intent.to.node;
     if let Some(from) = &intent.from
-        && given_up(situation, from, old)
-        && let Some(state) = target
+        && replaces(situation, from, old)
     {
-        let (node, right) = (intent.to.node.clone(), Right::Replacement);
-        return Ok(vec![if state.vitals.is_master() {
-            Step::Adopt { node, right }
-        } else {
-            Step::Promote { node, right }
-        }]);
-    }
-    if given_up(situation, &intent.to, target) {
+        // A third node may take over only if what the target may have been written is given up as well.
+        if !in_doubt || given_up(situation, &intent.to, target) {
+            return replacement(situation, intent, from);
+        }
+    } else if given_up(situation, &intent.to, target) {
         return match (&intent.from, old) {
             (Some(from), Some(state)) if state.vitals.run_id == from.run_id && state.vitals.is_parked() => {
                 Ok(vec![Step::Undo { node: from.node.clone() }])
@@ -186,7 +207,7 @@ fn unknown(situation: &Situation<'_>, intent: &Intent, slug: Slug, why: &str) ->
             format!("start {} or mend the network; this is retried by itself", intent.to.node)
         }
         _ => format!(
-            "{from} stays read-only and whole; name the node to keep as master and the other's run_id in `discard`"
+            "{from} stays read-only and whole; name the node to keep as master and the other's run_id in `discard` (both run_ids to make a third node master)"
         ),
     };
     let detail =
