@@ -147,6 +147,13 @@ impl Record {
         }
     }
 
+    /// Notes that a node which was given up while it was away has been attached without having to lose
+    /// anything: nothing is left to permit. Returns whether anything changed.
+    pub fn settle_discards(&mut self, node: &NodeName) -> bool {
+        let open = self.discards.iter_mut().filter(|used| used.discard.node == *node && !used.spent);
+        open.map(|used| used.spent = true).count() > 0
+    }
+
     fn use_discards_of(&mut self, node: &NodeName, wanted: &Wanted) {
         let of_node = |discard: &&crate::document::Discard| discard.node == *node;
         for discard in wanted.document.discard.iter().filter(of_node) {

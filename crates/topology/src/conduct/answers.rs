@@ -69,6 +69,7 @@ impl Conduct {
                     self.record.spend_discards(&node, &wanted);
                     self.dirty = true;
                 }
+                self.dirty |= self.record.settle_discards(&node);
                 if !self.tally.told.contains(&node) {
                     self.tally.told.push(node);
                 }

@@ -17,6 +17,7 @@ mod fitness;
 mod recover;
 mod restart;
 mod step;
+mod strays;
 
 use serde_json::json;
 
@@ -151,11 +152,19 @@ pub fn plan(
     policy: &Policy,
 ) -> Result<Plan, Refusal> {
     let situation = Situation { wanted, observation, record, policy };
-    checks::document(&situation)?;
+    if record.intent.is_none() {
+        // An open hand-over is about its two parties and comes first; a mistake elsewhere in the document
+        // must not keep both of them read-only.
+        checks::document(&situation)?;
+    }
     checks::authorities(&situation)?;
     let quiet = checks::quiet(&situation);
     if !quiet.is_empty() {
         return Ok(Plan::again(quiet, Would::Repaired));
+    }
+    let returned = strays::returned(&situation);
+    if !returned.is_empty() {
+        return Ok(Plan::again(returned, Would::Repaired));
     }
     if let Some(intent) = &record.intent {
         return recover::recover(&situation, intent).map(|steps| Plan::again(steps, Would::Switched));
@@ -197,7 +206,7 @@ fn around(situation: &Situation<'_>, acting: &NodeName, adopt: Option<Right>) ->
             return Ok(plan);
         }
         plan.would = Would::Switched;
-        let strays = strays(situation, acting);
+        let strays = strays::strays(situation, acting);
         if !strays.is_empty() {
             // Nobody but the acting master takes writes when the right to is moved.
             let mut judged = plan.clone();
@@ -210,25 +219,11 @@ fn around(situation: &Situation<'_>, acting: &NodeName, adopt: Option<Right>) ->
         plan.steps.push(Step::HandOver { from: acting.clone(), to: target.clone() });
     }
     attachments(situation, acting, state, &mut plan)?;
-    park_leavers(situation, acting, &mut plan);
+    strays::park_leavers(situation, acting, &mut plan);
     if plan.would == Would::Unchanged && !plan.steps.is_empty() {
         plan.would = Would::Repaired;
     }
     Ok(plan)
-}
-
-/// Nodes of the cluster that take writes without the right to: parked before the master moves.
-fn strays(situation: &Situation<'_>, acting: &NodeName) -> Vec<Step> {
-    let document = &situation.wanted.document;
-    let members = document.nodes().cloned().chain(situation.leavers());
-    members
-        .filter(|node| !same_node(situation.observation, node, acting))
-        .filter(|node| situation.observation.vitals(node).is_some_and(Vitals::is_master))
-        .map(|node| Step::Park {
-            node,
-            why: "it takes writes without having been granted the right".to_owned(),
-        })
-        .collect()
 }
 
 fn adopted(right: Option<Right>) -> Would {
@@ -393,19 +388,4 @@ fn attachments(
         plan.steps.push(Step::Attach { node: slave.clone(), to: leader.clone(), basis });
     }
     Ok(())
-}
-
-fn park_leavers(situation: &Situation<'_>, acting: &NodeName, plan: &mut Plan) {
-    for node in situation.leavers() {
-        let Some(vitals) = situation.observation.vitals(&node) else { continue };
-        let in_use = same_node(situation.observation, &node, acting)
-            || situation
-                .wanted
-                .document
-                .nodes()
-                .any(|wanted| same_node(situation.observation, wanted, &node));
-        if !in_use && !vitals.is_parked() {
-            plan.steps.push(Step::Park { node, why: "it left the document".to_owned() });
-        }
-    }
 }
