@@ -28,10 +28,16 @@ impl Conduct {
             }
             Ok(_) => self.again = true,
             Err(failure) => {
-                self.tally.warnings.push(format!("{node} could not be parked: it {}", failure.reason()));
-                // Without this node's state nothing that depends on it may be decided.
-                self.queue.clear();
-                self.again = self.again && !self.out_of_time();
+                let warning = format!("{node} could not be parked: it {}", failure.reason());
+                if !self.tally.warnings.contains(&warning) {
+                    self.tally.warnings.push(warning);
+                }
+                if self.again {
+                    // What was planned to follow depends on this node; look again what there is, in a while.
+                    let why = Refusal::of_unknown(node, failure.reason()).during("park");
+                    self.uncertain.get_or_insert(why);
+                    return self.look_again();
+                }
             }
         }
         self.next_steps();
@@ -54,6 +60,9 @@ impl Conduct {
             Ok(basis) => self.follow(node, &to, basis),
             Err(no_basis) => {
                 let refusal = loss(&node, &assigned.after, no_basis);
+                if self.is_target(&node) {
+                    return self.fail(refusal.during("attach"));
+                }
                 self.not_attached(node, &refusal.detail);
             }
         }
@@ -82,10 +91,13 @@ impl Conduct {
         }
     }
 
+    fn is_target(&self, node: &NodeName) -> bool {
+        self.wanted().is_some_and(|wanted| wanted.document.master == *node)
+    }
+
     /// A slave that could not be attached is pending; a target ends the change.
     fn not_attached(&mut self, node: NodeName, why: &str) {
-        let is_target = self.wanted().is_some_and(|wanted| wanted.document.master == node);
-        if is_target {
+        if self.is_target(&node) {
             let refusal = Refusal::new(
                 Slug::NodeUnreachable,
                 format!("{node} could not be attached: {why}"),

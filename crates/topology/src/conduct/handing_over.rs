@@ -3,7 +3,7 @@
 //! Every order of a hand-over goes over the connection its node was observed on. A connection that was
 //! opened since could belong to another life of the node, and would prove nothing.
 
-use super::steps::{AfterSave, Running};
+use super::steps::{AfterSave, Running, WAITING};
 use super::{Conduct, Effect};
 use crate::address::NodeName;
 use crate::handover::{Action, End, HandOver, Side, Who};
@@ -69,7 +69,7 @@ impl Conduct {
             Action::Wait(interval) => {
                 let node = machine.sides().1.node.clone();
                 let ticket = self.ticket();
-                let running = Running::HandOver { machine, step: "wait", node, at: self.now };
+                let running = Running::HandOver { machine, step: WAITING, node, at: self.now };
                 self.running.insert(ticket, running);
                 self.effects.push(Effect::Wake { at: self.now + interval });
             }

@@ -12,6 +12,9 @@ use crate::observation::SessionId;
 use crate::plan::{Right, Step};
 use crate::refusal::Refusal;
 
+/// The step of a hand-over that waits before it polls again.
+pub(super) const WAITING: &str = "wait";
+
 /// What goes on after a save.
 #[derive(Debug)]
 pub(super) enum AfterSave {
@@ -178,7 +181,7 @@ impl Conduct {
         let Some(running) = waiting.and_then(|ticket| self.running.remove(&ticket)) else { return };
         match running {
             Running::Sync { node, to } => self.await_sync(node, to),
-            Running::HandOver { mut machine, .. } => {
+            Running::HandOver { mut machine, step: WAITING, .. } => {
                 let action = machine.woken();
                 self.drive(machine, action);
             }
