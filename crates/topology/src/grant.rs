@@ -44,13 +44,13 @@ impl Record {
         if let Some(previous) = &previous
             && previous.replid != vitals.replid
         {
-            let end = self.end_after(&previous.replid, vitals, grant.observation);
+            let end = self.end_after(&previous.replid, grant);
             self.end_lineage(previous.replid.clone(), end);
         }
         if let Some(intent) = &intent
             && intent.replid != vitals.replid
         {
-            let end = self.end_after(&intent.replid, vitals, grant.observation);
+            let end = self.end_after(&intent.replid, grant);
             self.end_lineage(intent.replid.clone(), end);
         }
         if let (Some(before), Some(second)) = (&vitals.replid2, vitals.second_offset) {
@@ -92,15 +92,17 @@ impl Record {
     }
 
     /// How far the data of the node that is granted now contains a lineage.
-    fn end_after(&self, replid: &ReplId, vitals: &Vitals, observation: &Observation) -> Offset {
-        if let Some(position) = position_on(vitals, replid) {
+    fn end_after(&self, replid: &ReplId, grant: &Grant<'_>) -> Offset {
+        if let Some(position) = position_on(grant.vitals, replid) {
             return position.max(self.end_of(replid).unwrap_or(0));
         }
-        // The lineage is gone from the granted node (a restart with AOF). It was granted because nobody
-        // holds more, so it ends where the most advanced of the others stands.
-        let seen = self.heartbeat.nodes.iter().filter(|seen| seen.replid == *replid).map(|seen| seen.offset);
-        let standing = observation.all_known().filter_map(|(_, state)| position_on(&state.vitals, replid));
-        seen.chain(standing).max().unwrap_or(0)
+        // The lineage is gone from the granted node (a restart with AOF). It holds what it was last seen
+        // with; and where nobody was given up, it was granted because nobody who answers holds more. What
+        // those hold who are away was not compared, and must not be taken for a part of it.
+        let own = self.heartbeat.seen(grant.node).filter(|seen| seen.replid == *replid);
+        let compared = grant.observation.all_known().filter(|_| grant.right != Right::Replacement);
+        let standing = compared.filter_map(|(_, state)| position_on(&state.vitals, replid));
+        own.map(|seen| seen.offset).into_iter().chain(standing).max().unwrap_or(0)
     }
 
     /// Puts a document in force. Returns whether anything changed.
