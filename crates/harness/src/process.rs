@@ -146,6 +146,27 @@ impl Process {
         self.wait(deadline)
     }
 
+    /// SIGTERM once a second until it ends: redis refuses to end while it writes its first AOF, and
+    /// forgets that it was asked (`finishShutdown` in redis `src/server.c`).
+    ///
+    /// # Panics
+    /// When it has not ended by `deadline`.
+    pub fn terminate_insistently(&mut self, deadline: Duration) -> ExitStatus {
+        const ASK_AGAIN: Duration = Duration::from_secs(1);
+        let start = Instant::now();
+        while start.elapsed() + ASK_AGAIN < deadline {
+            self.signal(Signal::TERM);
+            let asked = Instant::now();
+            while asked.elapsed() < ASK_AGAIN {
+                if !self.is_running() {
+                    return self.wait(deadline);
+                }
+                std::thread::sleep(EXIT_POLL_INTERVAL);
+            }
+        }
+        self.terminate(ASK_AGAIN)
+    }
+
     /// SIGSTOP: the process freezes, its sockets stay open and go on taking bytes. Returns when every thread
     /// stands still: the signal alone lets threads that are in a system call finish what they do.
     ///

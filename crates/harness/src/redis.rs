@@ -128,7 +128,7 @@ impl Redis {
     /// # Panics
     /// When it does not end.
     pub fn stop(&mut self) {
-        self.process.terminate(STOP_DEADLINE);
+        self.process.terminate_insistently(STOP_DEADLINE);
     }
 
     /// Starts it again with the same configuration, data and port, and waits until it answers.
