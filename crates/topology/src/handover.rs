@@ -3,7 +3,10 @@
 //! The machine does no I/O. It says one [`Action`] at a time and is told what came of it, including
 //! that nothing came. The happy path:
 //!
-//! 1. Make the intent durable. Nothing was sent yet; if this fails, nothing happened.
+//! 0. Poll the target until it has applied what the acting master had written when it was observed. A
+//!    link that is up is no promise that anything flows: redis sends a slave nothing after its first sync
+//!    until it has acknowledged that, up to a second later. Nobody's writes shall wait for that.
+//! 1. Make the intent durable. Nothing but reads was sent yet; if this fails, nothing happened.
 //! 2. Pause writes on the acting master, and read its offset *P* in the same go.
 //! 3. Poll the target until it has applied *P*. Too slow: let writes go on, nothing changed.
 //! 4. Demote the acting master by parking it, in the transaction that reads *F*, the offset at which it
@@ -23,6 +26,7 @@
 //! may still run, minutes later, when a stopped process reads its socket. Then both nodes stay
 //! read-only and recovery finds out, over a connection opened after the old one was ended at the node.
 
+mod approach;
 mod evidence;
 mod way_back;
 
@@ -111,6 +115,8 @@ pub struct Promoted {
 pub struct HandOverLimits {
     /// How long writes may be paused.
     pub write_pause: Duration,
+    /// Until when, on the clock of `now`, the target may take to come close before anything is paused.
+    pub approach_until: Duration,
 }
 
 /// The part of the pause in which the target must catch up; the rest is for the demotion.
@@ -118,6 +124,7 @@ const DRAIN_SHARE: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
+    Approaching,
     Saving,
     Pausing,
     Draining { until: Duration },
@@ -155,7 +162,7 @@ impl HandOver {
             to,
             replid,
             limits,
-            state: State::Saving,
+            state: State::Approaching,
             polls: 0,
             paused_at: Duration::ZERO,
             goal: seen,
@@ -169,8 +176,8 @@ impl HandOver {
     }
 
     /// The first action.
-    pub fn start(&self) -> Action {
-        Action::SaveIntent
+    pub fn start(&mut self) -> Action {
+        self.poll()
     }
 
     /// The intent was made durable, or was not.
@@ -197,6 +204,7 @@ impl HandOver {
     /// An order was answered, or was not.
     pub fn answered(&mut self, answer: Answer, now: Duration) -> Action {
         match std::mem::replace(&mut self.state, State::Over) {
+            State::Approaching => self.approached(answer, now),
             State::Pausing => self.paused(answer, now),
             State::Draining { until } => self.drained(answer, until, now),
             State::Unpausing { refusal } => self.end(End::Unchanged(*refusal)),
@@ -223,11 +231,12 @@ impl HandOver {
 
     fn poll(&mut self) -> Action {
         self.polls += 1;
-        self.order(
-            Who::To,
-            if matches!(self.state, State::Proving { .. }) { "prove" } else { "drain" },
-            Command::Poll,
-        )
+        let step = match self.state {
+            State::Approaching => "approach",
+            State::Proving { .. } => "prove",
+            _ => "drain",
+        };
+        self.order(Who::To, step, Command::Poll)
     }
 
     fn poll_again(&mut self, state: State) -> Action {

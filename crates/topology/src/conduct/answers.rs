@@ -120,12 +120,15 @@ impl Conduct {
             }
         };
         let up = vitals.following().is_some_and(|following| following.link_up);
-        if up && !vitals.loading && Some(&vitals.replid) == leader.as_ref() {
+        if up && !vitals.loading {
             let was_up =
                 self.observation.vitals(&node).and_then(Vitals::following).is_some_and(|link| link.link_up);
-            if was_up {
-                // It was only lagging; give it a moment before it is measured again.
+            if was_up || Some(&vitals.replid) != leader.as_ref() {
+                // It was only lagging: give it a moment before it is measured again. Or it was the first
+                // slave of a master without a backlog, which takes a new lineage for it (redis
+                // `syncCommand`): what was observed of the master is out of date.
                 self.queue.clear();
+                self.again = true;
                 return self.rest(RETRY_INTERVAL);
             }
             return self.next_steps();

@@ -21,7 +21,7 @@ impl Conduct {
         };
         let Some(acting) = self.observation.vitals(from) else { return };
         let (replid, seen) = (acting.replid.clone(), acting.offset);
-        let machine = HandOver::new(old, target, replid, seen, self.hand_over_limits());
+        let mut machine = HandOver::new(old, target, replid, seen, self.hand_over_limits());
         let action = machine.start();
         self.drive(Box::new(machine), action);
     }

@@ -340,7 +340,8 @@ impl Conduct {
     }
 
     fn hand_over_limits(&self) -> HandOverLimits {
-        HandOverLimits { write_pause: self.limits.write_pause }
+        let approach_until = self.started + self.limits.apply_timeout;
+        HandOverLimits { write_pause: self.limits.write_pause, approach_until }
     }
 }
 

@@ -1,0 +1,162 @@
+//! Nodes that restart, one by one and all at once. Nobody is called, nothing is lost.
+#![allow(missing_docs, clippy::print_stdout, reason = "a test; what it prints is shown when it fails")]
+
+use harness::cluster::{Cluster, assert_takes_writes, quick, quick_without_enforcement};
+use harness::redis::{Persistence, RedisOptions};
+use harness::{DaemonOptions, Redis};
+
+const KEYS: u64 = 100;
+
+fn fill(master: &Redis) {
+    let mut connection = master.connect();
+    for key in 0..KEYS {
+        connection.command(&["SET", &format!("key:{key}"), "1"]).expect("a write");
+    }
+}
+
+/// While the master is down a human is rightly told.
+fn with_the_master_down(options: DaemonOptions) -> DaemonOptions {
+    options.allow_log("the topology cannot be kept", "the master is down for a moment")
+}
+
+fn every_kind() -> [(&'static str, RedisOptions); 4] {
+    let rdb = |options: RedisOptions| options.persistence(Persistence::Rdb);
+    [
+        ("AOF, born unassigned", RedisOptions::default()),
+        ("AOF, plain", RedisOptions::plain()),
+        ("RDB, born unassigned", rdb(RedisOptions::default())),
+        ("RDB, plain", rdb(RedisOptions::plain())),
+    ]
+}
+
+#[test]
+fn a_restarted_slave_is_attached_again_by_itself() {
+    for (kind, options) in every_kind() {
+        println!("{kind}");
+        let mut cluster = Cluster::established(2, &options, &quick());
+        fill(&cluster.nodes[0]);
+        cluster.assert_settled(0);
+        cluster.wait_no_drift();
+        cluster.nodes[1].stop();
+        fill(&cluster.nodes[0]);
+        cluster.nodes[1].start_again();
+        cluster.assert_settled(0);
+        assert_eq!(cluster.nodes[1].keys(), KEYS, "{kind}");
+    }
+}
+
+#[test]
+fn a_restarted_slave_is_attached_again_when_its_trigger_comes() {
+    for (kind, options) in every_kind() {
+        println!("{kind}");
+        let mut cluster = Cluster::established(3, &options, &quick_without_enforcement());
+        fill(&cluster.nodes[0]);
+        cluster.assert_settled(0);
+        cluster.nodes[1].stop();
+        cluster.nodes[1].start_again();
+        let receipt = cluster.put(0).expect(200).json();
+        assert_eq!(receipt["outcome"], "repaired", "{kind}: {receipt}");
+        cluster.assert_settled(0);
+    }
+}
+
+#[test]
+fn a_slave_killed_without_persistence_comes_back_empty_and_is_filled() {
+    let options = RedisOptions::default().persistence(Persistence::None);
+    let mut cluster = Cluster::established(2, &options, &quick());
+    fill(&cluster.nodes[0]);
+    cluster.nodes[1].kill();
+    cluster.nodes[1].start_again();
+    cluster.assert_settled(0);
+    assert_eq!(cluster.nodes[1].keys(), KEYS);
+}
+
+#[test]
+fn the_master_restarted_within_a_second_resumes_by_itself() {
+    for (kind, options) in every_kind() {
+        println!("{kind}");
+        let mut cluster = Cluster::established(3, &options, &with_the_master_down(quick()));
+        fill(&cluster.nodes[0]);
+        cluster.assert_settled(0);
+        cluster.wait_no_drift();
+        cluster.nodes[0].stop();
+        cluster.nodes[0].start_again();
+        cluster.assert_settled(0);
+        assert_eq!(cluster.nodes[0].keys(), KEYS, "{kind}");
+        assert_takes_writes(&cluster.nodes[0]);
+        cluster.assert_settled(0);
+    }
+}
+
+#[test]
+fn the_receipt_of_a_restarted_master_says_whether_offsets_prove_anything() {
+    for (options, provable) in
+        [(RedisOptions::default(), false), (RedisOptions::default().persistence(Persistence::Rdb), true)]
+    {
+        let mut cluster = Cluster::established(3, &options, &quick_without_enforcement());
+        fill(&cluster.nodes[0]);
+        cluster.assert_settled(0);
+        // The heartbeat of the change before is from before the writes; one more change renews it.
+        cluster.put(0).expect(200);
+        cluster.nodes[0].stop();
+        cluster.nodes[0].start_again();
+        let receipt = cluster.put(0).expect(200).json();
+        assert_eq!(receipt["outcome"], "resumed", "{receipt}");
+        assert_eq!(receipt["provable"], provable, "{receipt}");
+        cluster.assert_settled(0);
+        assert_eq!(cluster.nodes[0].keys(), KEYS);
+    }
+}
+
+#[test]
+fn a_restarted_master_may_be_moved_away_from_in_the_same_breath() {
+    let mut cluster = Cluster::established(3, &RedisOptions::default(), &quick_without_enforcement());
+    fill(&cluster.nodes[0]);
+    cluster.assert_settled(0);
+    cluster.nodes[0].stop();
+    cluster.nodes[0].start_again();
+    let receipt = cluster.put(2).expect(200).json();
+    assert_eq!(receipt["outcome"], "switched", "{receipt}");
+    cluster.assert_settled(2);
+    assert_eq!(cluster.nodes[2].keys(), KEYS);
+}
+
+#[test]
+fn all_nodes_restarted_at_once_find_each_other_again() {
+    for (kind, options) in every_kind() {
+        println!("{kind}");
+        let mut cluster = Cluster::established(3, &options, &with_the_master_down(quick()));
+        fill(&cluster.nodes[0]);
+        cluster.assert_settled(0);
+        cluster.wait_no_drift();
+        for node in &mut cluster.nodes {
+            node.stop();
+        }
+        for node in &mut cluster.nodes {
+            node.start_again();
+        }
+        cluster.assert_settled(0);
+        assert_eq!(cluster.nodes[0].keys(), KEYS, "{kind}");
+        assert_takes_writes(&cluster.nodes[0]);
+        cluster.assert_settled(0);
+    }
+}
+
+#[test]
+fn all_nodes_and_the_dictator_restarted_at_once_find_each_other_again() {
+    let options = with_the_master_down(quick());
+    let mut cluster = Cluster::established(3, &RedisOptions::default(), &options);
+    fill(&cluster.nodes[0]);
+    cluster.assert_settled(0);
+    cluster.wait_no_drift();
+    cluster.dictator.kill();
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for node in &mut cluster.nodes {
+        node.start_again();
+    }
+    cluster.dictator.start_again();
+    cluster.assert_settled(0);
+    assert_eq!(cluster.nodes[0].keys(), KEYS);
+}
