@@ -231,6 +231,12 @@ impl Record {
             } else if vitals.replid == granted.replid
                 && vitals.following().is_some_and(|following| following.link_up)
             {
+                // It is back and follows: what was given up while it was away is settled. One left in
+                // the document must not give the same life up a second time.
+                self.discards
+                    .iter_mut()
+                    .filter(|used| used.discard.node == *node)
+                    .for_each(|used| used.spent = true);
                 SeenRole::Slave
             } else {
                 continue;
