@@ -119,7 +119,7 @@ impl Owner {
         metrics: Metrics,
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
-        let history = History::new(store.history().await);
+        let history = History::open(store.clone()).await;
         let owner = Self {
             settings,
             store,
@@ -178,6 +178,7 @@ impl Owner {
                 let _ = request.reply.send(Err(Rejection::Busy));
             }
         }
+        self.history.close().await;
     }
 
     // === asks ===

@@ -83,7 +83,7 @@ impl Owner {
             if !running.announced {
                 log_receipt(running.cause, &receipt);
             }
-            self.remember(running.cause, request_id, &receipt.outcome, None, Some(receipt.clone())).await;
+            self.remember(running.cause, request_id, &receipt.outcome, None, Some(receipt.clone()));
         }
         let sequence = self.record.sequence;
         for asker in running.askers {
@@ -114,12 +114,12 @@ impl Owner {
             self.stuck = Some(key);
         }
         if running.cause == "put" {
-            self.remember(running.cause, request_id, slug, Some(refusal.detail.clone()), None).await;
+            self.remember(running.cause, request_id, slug, Some(refusal.detail.clone()), None);
         }
         answer(running.askers, || Err(Rejection::Refused(Box::new(refusal.clone()))));
     }
 
-    async fn remember(
+    fn remember(
         &mut self,
         cause: &str,
         request_id: &str,
@@ -135,8 +135,6 @@ impl Owner {
             detail,
             receipt,
         });
-        let (store, entries) = (self.store.clone(), self.history.entries());
-        tokio::spawn(async move { store.save_history(entries).await });
     }
 
     pub(super) fn gauge(&self) {
