@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use harness::daemon::DOMAIN;
 use harness::whole::document;
-use harness::{Daemon, DaemonOptions, Redis, RedisOptions, Whole, dns};
+use harness::{Daemon, DaemonOptions, Redis, RedisOptions, Whole, dns, wait_until};
 use serde_json::Value;
 
 use super::row;
@@ -76,10 +76,12 @@ fn wait_published(whole: &Whole, master: usize) -> Duration {
     start.elapsed()
 }
 
-/// The receipt of this revision, from the dictator's history.
+/// The receipt of this revision, from the dictator's history, where it is once all links are up.
 fn receipt_of(dictator: &Daemon, revision: u64) -> Value {
-    let history = dictator.http().get("/history").expect(200).json();
-    find(&history, revision).unwrap_or_else(|| panic!("no receipt of revision {revision} in {history}"))
+    wait_until("the receipt to be in the history", PUBLISHED_DEADLINE, || {
+        let history = dictator.http().get("/history").expect(200).json();
+        find(&history, revision).ok_or_else(|| format!("no receipt of revision {revision} in {history}"))
+    })
 }
 
 fn find(history: &Value, revision: u64) -> Option<Value> {
