@@ -312,8 +312,11 @@ impl HandOver {
     fn demoted(&mut self, answer: Answer, now: Duration) -> Action {
         let assigned = match answer {
             Ok(Reply::Assigned(assigned)) => assigned,
-            Err(Failure::NoReply(_)) => return self.end(End::Unknown(self.unknown("demote"))),
-            other => return self.call_off(self.refused(Who::From, "demote", other)),
+            not_done @ Err(Failure::NotExecuted(_)) => {
+                return self.call_off(self.refused(Who::From, "demote", not_done));
+            }
+            // No reply, or none that makes sense: it may have run.
+            Ok(_) | Err(Failure::NoReply(_)) => return self.end(End::Unknown(self.unknown("demote"))),
         };
         let Assigned { before, accepted, after } = *assigned;
         if let Err(error) = accepted {
@@ -382,8 +385,10 @@ impl HandOver {
             Err(Failure::NoReply(_)) if mutant::active(Mutant::UndoAfterLostReply) => {
                 return self.undo(self.unknown("promote"));
             }
-            Err(Failure::NoReply(_)) => return self.end(End::Unknown(self.unknown("promote"))),
-            other => return self.undo(self.refused(Who::To, "promote", other)),
+            not_done @ Err(Failure::NotExecuted(_)) => {
+                return self.undo(self.refused(Who::To, "promote", not_done));
+            }
+            Ok(_) | Err(Failure::NoReply(_)) => return self.end(End::Unknown(self.unknown("promote"))),
         };
         let Assigned { before, accepted, after } = *assigned;
         if let Err(error) = accepted {

@@ -2,8 +2,10 @@
 //! lineages ended no further than the granted data is known to reach.
 
 mod nodes;
+mod observed;
 
-use nodes::{endpoint, following, known, name, parked, replid, run_id, state, vitals};
+use nodes::{endpoint, following, name, parked, replid, run_id, vitals};
+use observed::{known, state};
 use topology::grant::Grant;
 use topology::observation::{Observation, Role, Vitals};
 use topology::plan::Right;

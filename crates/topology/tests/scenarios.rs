@@ -7,6 +7,7 @@
 
 mod language;
 mod nodes;
+mod observed;
 
 use std::path::{Path, PathBuf};
 

@@ -31,7 +31,8 @@ use topology::record::{Granted, Intent, Party, PastLineage, Record, Seen, SeenRo
 use topology::refusal::Refusal;
 use topology::{Discard, Document, NodeName};
 
-use crate::nodes::{endpoint, following, known, name, parked, replid, state, vitals};
+use crate::nodes::{endpoint, following, name, parked, replid, vitals};
+use crate::observed::{known, state};
 
 /// What is wanted, observed and remembered.
 pub(crate) struct Scene {

@@ -6,9 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use topology::NodeName;
-use topology::observation::{
-    Following, NodeSettings, NodeState, Observed, ReplId, Role, RunId, SessionId, Version, View, Vitals,
-};
+use topology::observation::{Following, ReplId, Role, RunId, Version, Vitals};
 
 /// Ports of nodes that are named by one letter: `a` is the first.
 const PORT_FIRST: u16 = 7001;
@@ -90,29 +88,4 @@ pub(crate) fn vitals(node: &str, role: Role) -> Vitals {
         append_only: true,
         backlog_bytes: 64 << 20,
     }
-}
-
-/// Everything that is read from a healthy node, on the session `session`.
-pub(crate) fn state(session: u64, vitals: Vitals) -> NodeState {
-    NodeState {
-        session: SessionId(session),
-        vitals,
-        settings: NodeSettings {
-            read_only: Some(true),
-            ignore_memory_max: Some(true),
-            min_replicas: Some(0),
-            has_master_auth: Some(false),
-            requires_password: Some(false),
-            saves: Some(true),
-        },
-        clock_skew_ms: 0,
-        paused: Some(false),
-        sentinels: Vec::new(),
-        dictators: Vec::new(),
-    }
-}
-
-/// A node that answered.
-pub(crate) fn known(endpoint: SocketAddr, state: NodeState) -> Observed {
-    Observed { endpoint: Some(endpoint), view: View::Known(Box::new(state)) }
 }
