@@ -131,7 +131,8 @@ impl Redis {
         self.process.terminate_insistently(STOP_DEADLINE);
     }
 
-    /// Starts it again with the same configuration, data and port, and waits until it answers.
+    /// Starts it again with the same configuration, data and port, and waits until it answers, loading
+    /// or not.
     ///
     /// # Panics
     /// When it does not.
@@ -234,12 +235,15 @@ impl Redis {
         Some(format!("{host}:{}", info.get("master_port")?))
     }
 
-    /// How many keys it holds.
+    /// How many keys it holds, once it has loaded them.
     ///
     /// # Panics
-    /// When the node does not answer.
+    /// When the node does not answer, or does not finish loading in ten seconds.
     pub fn keys(&self) -> u64 {
-        self.command("DBSIZE").text().parse().unwrap_or_default()
+        wait_until("the node to have loaded its data", READY_DEADLINE, || match self.command("DBSIZE") {
+            Reply::Integer(count) => Ok(count.unsigned_abs()),
+            other => Err(other.to_string()),
+        })
     }
 
     /// A digest of its whole dataset.
