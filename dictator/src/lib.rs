@@ -140,11 +140,14 @@ async fn owning(
 }
 
 fn owner_settings(config: &Config, epoch: u64) -> Settings {
+    let defaults = Limits::default();
     Settings {
         limits: Limits {
             write_pause: config.max_write_pause,
             apply_timeout: config.apply_timeout,
-            ..Limits::default()
+            // Who waits for links waits no longer than for anything else.
+            verify_timeout: defaults.verify_timeout.min(config.apply_timeout),
+            ..defaults
         },
         policy: Policy { ignore_sentinel: config.ignore_sentinel, epoch },
         enforce_interval: config.enforce_interval,

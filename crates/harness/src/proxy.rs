@@ -5,6 +5,7 @@
 //!
 //! - **hold** the bytes of one command: a test waits until it is held, freezes the node or does
 //!   something else that has to happen at just this moment, and releases it;
+//! - **stall replication**, so that slaves stay linked and learn nothing;
 //! - **lose the reply** of a command that it let through;
 //! - **rewrite replies**, to make a node look older, or its clock wrong, than any installed server is.
 //!
@@ -54,6 +55,7 @@ enum Hold {
 struct State {
     hold: Hold,
     rewrite: Option<Rewrite>,
+    stalled: bool,
     streams: Vec<TcpStream>,
 }
 
@@ -87,7 +89,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             node: node.address(),
             stopping: AtomicBool::new(false),
-            state: Mutex::new(State { hold: Hold::No, rewrite: None, streams: Vec::new() }),
+            state: Mutex::new(State { hold: Hold::No, rewrite: None, stalled: false, streams: Vec::new() }),
             changed: Condvar::new(),
         });
         let accepting = Arc::clone(&shared);
@@ -135,6 +137,12 @@ impl Proxy {
         self.shared.set(Hold::Released { lose_reply: true });
     }
 
+    /// Holds back what the node sends to its slaves, whose links stay up; or lets it go on.
+    pub fn stall_replication(&self, stalled: bool) {
+        self.shared.lock().stalled = stalled;
+        self.shared.changed.notify_all();
+    }
+
     /// Changes every reply of connections made from now on.
     pub fn rewrite(&self, rewrite: impl Fn(Reply) -> Reply + Send + Sync + 'static) {
         self.shared.lock().rewrite = Some(Arc::new(rewrite));
@@ -145,6 +153,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.set(Hold::Released { lose_reply: true });
+        self.stall_replication(false);
         for stream in &self.shared.lock().streams {
             // One that has ended already cannot be shut down, which is as good.
             drop(stream.shutdown(Shutdown::Both));
@@ -162,6 +171,12 @@ impl Shared {
     fn set(&self, hold: Hold) {
         self.lock().hold = hold;
         self.changed.notify_all();
+    }
+
+    /// Holds the calling thread while replication is stalled.
+    fn wait_flowing(&self) {
+        let state = self.lock();
+        drop(self.changed.wait_while(state, |state| state.stalled).expect("the proxy's lock"));
     }
 
     /// Holds the calling thread if `bytes` are those waited for; returns whether the reply is lost.
@@ -214,12 +229,12 @@ fn connect(shared: &Arc<Shared>, client: TcpStream, node: TcpStream) -> io::Resu
     };
     let between = Arc::new(Between::default());
     let (commands, answers) = ((client.try_clone()?, node.try_clone()?), (node, client));
-    let (upward, told) = (Arc::clone(shared), Arc::clone(&between));
+    let (upward, told, downward) = (Arc::clone(shared), Arc::clone(&between), Arc::clone(shared));
     std::thread::spawn(move || end(&commands, pump_commands(&commands, &upward, &told)));
     std::thread::spawn(move || {
         let outcome = match rewrite {
-            Some(rewrite) => pump_rewritten(&answers, &between, &rewrite),
-            None => pump(&answers.0, &answers.1, &between),
+            Some(rewrite) => pump_rewritten(&answers, &downward, &between, &rewrite),
+            None => pump(&answers.0, &answers.1, &downward, &between),
         };
         end(&answers, outcome);
     });
@@ -259,12 +274,15 @@ fn pump_commands(
     }
 }
 
-fn pump(mut from: impl Read, mut to: &TcpStream, between: &Between) -> io::Result<()> {
+fn pump(mut from: impl Read, mut to: &TcpStream, shared: &Shared, between: &Between) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let length = from.read(&mut chunk)?;
         if length == 0 {
             return Ok(());
+        }
+        if between.replication.load(Ordering::SeqCst) {
+            shared.wait_flowing();
         }
         if !between.mute.load(Ordering::SeqCst) {
             to.write_all(&chunk[..length])?;
@@ -274,6 +292,7 @@ fn pump(mut from: impl Read, mut to: &TcpStream, between: &Between) -> io::Resul
 
 fn pump_rewritten(
     (node, client): &(TcpStream, TcpStream),
+    shared: &Shared,
     between: &Between,
     rewrite: &Rewrite,
 ) -> io::Result<()> {
@@ -286,7 +305,7 @@ fn pump_rewritten(
             to.write_all(&reply.encode())?;
         }
     }
-    pump(replies.into_reader(), client, between)
+    pump(replies.into_reader(), client, shared, between)
 }
 
 fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
