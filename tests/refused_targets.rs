@@ -144,7 +144,7 @@ fn a_target_that_is_loading_its_data() {
         .persistence(Persistence::Rdb)
         .line("key-load-delay 1000")
         .line("loading-process-events-interval-bytes 1024");
-    let mut nodes = vec![Redis::start(), Redis::start_with(&slow)];
+    let mut nodes = [Redis::start(), Redis::start_with(&slow)];
     let dictator = Daemon::dictator(&quick_without_enforcement());
     dictator.http().put("/master?wait=links", &topology(&nodes[0], &[&nodes[1]])).expect(200);
     let mut connection = nodes[0].connect();
