@@ -184,8 +184,11 @@ impl Heartbeat {
 impl Record {
     /// Appends to the chain, dropping the oldest beyond [`CHAIN_MAX`].
     pub fn end_lineage(&mut self, replid: ReplId, end: Offset) {
-        self.chain.retain(|past| past.replid != replid);
-        self.chain.push_back(PastLineage { replid, end });
+        // One that ended before keeps its place: the order of the chain is the order of history.
+        match self.chain.iter_mut().find(|past| past.replid == replid) {
+            Some(past) => past.end = end,
+            None => self.chain.push_back(PastLineage { replid, end }),
+        }
         while self.chain.len() > CHAIN_MAX {
             self.chain.pop_front();
         }

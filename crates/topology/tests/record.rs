@@ -184,14 +184,14 @@ fn the_record_stays_small() {
 }
 
 #[test]
-fn a_lineage_that_ends_again_moves_to_the_end_of_the_chain() {
+fn a_lineage_that_ends_again_keeps_its_place_in_the_chain() {
     let mut record = Record::default();
     record.end_lineage(replid("R1"), 10);
     record.end_lineage(replid("R2"), 20);
     record.end_lineage(replid("R1"), 30);
     let chain: Vec<(&str, u64)> =
         record.chain.iter().map(|past| (past.replid.0.as_str(), past.end)).collect();
-    assert_eq!(chain, [("R2", 20), ("R1", 30)]);
+    assert_eq!(chain, [("R1", 30), ("R2", 20)]);
 }
 
 // === grants ===

@@ -16,6 +16,7 @@ mod first;
 mod fitness;
 mod recover;
 mod restart;
+mod standing;
 mod step;
 mod strays;
 

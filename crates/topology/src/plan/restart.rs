@@ -8,6 +8,7 @@
 use serde_json::json;
 
 use super::acting::Acting;
+use super::standing::{self, Standing};
 use super::{Right, Situation, Step, Would, known_target};
 use crate::address::NodeName;
 use crate::mutant::{self, Mutant};
@@ -84,8 +85,8 @@ pub(super) fn restarted(
     if given_up && situation.wanted.document.master != granted.node {
         return replacement(situation, granted);
     }
-    match position_on(&state.vitals, &granted.replid) {
-        Some(position) => by_offset(situation, granted, state, position),
+    match standing::of(situation, &granted.replid, &state.vitals) {
+        Some(own) => by_offset(situation, granted, state, own),
         None => by_keys(situation, granted, state),
     }
 }
@@ -107,46 +108,57 @@ fn by_offset(
     situation: &Situation<'_>,
     granted: &Granted,
     state: &NodeState,
-    position: Offset,
+    own: Standing,
 ) -> Result<Acting, Refusal> {
     let target = &situation.wanted.document.master;
-    let best = rivals(situation, &granted.node)
-        .filter_map(|(name, other)| {
-            position_on(&other.vitals, &granted.replid).map(|offset| (offset, name == target, name))
-        })
-        .max();
-    let most = best.map_or(position, |(offset, _, _)| offset.max(position));
-    absent_hold_no_more(situation, granted, most)?;
-    match best {
-        Some((offset, _, name)) if offset > position => {
-            if state.vitals.is_master() && state.vitals.write_calls != Some(0) {
-                let detail = format!(
-                    "{} restarted at offset {position} and has taken writes since, while {name} holds {offset}",
-                    granted.node
-                );
-                return Err(lost(situation, granted, state, name, &detail));
-            }
-            let mut steps = Vec::new();
-            if state.vitals.is_master() {
-                let why = format!("{name} holds more of what was written");
-                steps.push(Step::Park { node: granted.node.clone(), why });
-            }
-            steps.push(Step::Promote { node: name.clone(), right: Right::MostAdvanced });
-            Ok(Acting::First { steps, would: Would::Resumed })
-        }
-        _ => Ok(resume(granted, state, true)),
+    let others: Vec<(&NodeName, Standing)> = rivals(situation, &granted.node)
+        .filter_map(|(name, other)| Some((name, standing::of(situation, &granted.replid, &other.vitals)?)))
+        .collect();
+    if others.iter().all(|(_, theirs)| own.holds(*theirs)) {
+        absent_hold_no_more(situation, granted, own)?;
+        return if own.is_present() {
+            Ok(resume(granted, state, true))
+        } else {
+            by_keys(situation, granted, state)
+        };
     }
+    let best = others
+        .iter()
+        .filter(|(_, most)| most.holds(own) && others.iter().all(|(_, theirs)| most.holds(*theirs)))
+        .max_by_key(|(name, _)| *name == target);
+    let Some((name, most)) = best else {
+        let detail =
+            format!("{} restarted on an earlier history, and no node surely holds all of it", granted.node);
+        let better = others.first().map_or(target, |(name, _)| name);
+        return Err(lost(situation, granted, state, better, &detail));
+    };
+    absent_hold_no_more(situation, granted, *most)?;
+    if state.vitals.is_master() && state.vitals.write_calls != Some(0) {
+        let detail = format!(
+            "{} restarted at offset {} and has taken writes since, while {name} holds {}",
+            granted.node, own.offset, most.offset
+        );
+        return Err(lost(situation, granted, state, name, &detail));
+    }
+    let mut steps = Vec::new();
+    if state.vitals.is_master() {
+        let why = format!("{name} holds more of what was written");
+        steps.push(Step::Park { node: granted.node.clone(), why });
+    }
+    steps.push(Step::Promote { node: (*name).clone(), right: Right::MostAdvanced });
+    Ok(Acting::First { steps, would: Would::Resumed })
 }
 
 /// A node that cannot be asked was last seen with more than anyone who can: wait for it.
-fn absent_hold_no_more(situation: &Situation<'_>, granted: &Granted, most: Offset) -> Result<(), Refusal> {
+fn absent_hold_no_more(situation: &Situation<'_>, granted: &Granted, most: Standing) -> Result<(), Refusal> {
     if waits_for_nobody(situation, granted) {
         return Ok(());
     }
     let absent = situation.wanted.document.nodes().find_map(|node| {
         let seen = situation.record.heartbeat.seen(node)?;
         let away = situation.observation.known(node).is_none();
-        (away && seen.replid == granted.replid && seen.offset > most).then_some((node, seen.offset))
+        let theirs = standing::on(situation, &granted.replid, &seen.replid, seen.offset);
+        (away && theirs.is_some_and(|theirs| !most.holds(theirs))).then_some((node, seen.offset))
     });
     match absent {
         None => Ok(()),
@@ -160,7 +172,7 @@ fn absent_hold_no_more(situation: &Situation<'_>, granted: &Granted, most: Offse
         )
         .about(&granted.node)
         .with("last_seen_offset", offset)
-        .with("best_reachable_offset", most)),
+        .with("best_reachable_offset", most.offset)),
     }
 }
 
@@ -258,19 +270,15 @@ pub(super) fn most_advanced<'a>(
     if let Some(node) = state.vitals.loading.then_some(target).or(loading) {
         return Err(super::fitness::loading(node));
     }
-    let standing = |vitals: &Vitals| (position_on(vitals, lineage), vitals.keys);
-    let own = standing(&state.vitals);
+    let own = (standing::of(situation, lineage, &state.vitals), state.vitals.keys);
     let better = others()
-        .filter(|(_, other)| {
-            let theirs = standing(&other.vitals);
-            match (theirs.0, own.0) {
-                (Some(theirs), Some(own)) => theirs > own,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (None, None) => theirs.1 > own.1,
-            }
+        .filter(|(_, other)| match (standing::of(situation, lineage, &other.vitals), own.0) {
+            (Some(theirs), Some(own)) => !own.holds(theirs),
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (None, None) => other.vitals.keys > own.1,
         })
-        .max_by_key(|(_, other)| standing(&other.vitals));
+        .max_by_key(|(_, other)| (position_on(&other.vitals, lineage), other.vitals.keys));
     let Some((name, other)) = better else { return Ok(state) };
     Err(Refusal::new(
         Slug::TargetBehind,
