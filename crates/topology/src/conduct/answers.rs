@@ -133,6 +133,12 @@ impl Conduct {
             }
             return self.next_steps();
         }
+        if up && !vitals.loading && !self.out_of_time() {
+            // Synced, but on another lineage than was observed: a lone master takes a new one when
+            // its first slave comes (redis `syncCommand`). Everything is observed afresh.
+            self.queue.clear();
+            return self.rest(RETRY_INTERVAL);
+        }
         if self.now.saturating_sub(self.started) >= self.limits.apply_timeout {
             let refusal = Refusal::new(
                 Slug::SyncTimeout,
