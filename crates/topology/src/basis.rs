@@ -92,8 +92,10 @@ impl Reference<'_> {
     }
 
     fn is_on_lineage(&self, vitals: &Vitals) -> bool {
+        // A slave believes in its link for a while after its master's machine went dark: it is being
+        // fed only by a master, in the life that made this lineage.
         let linked = vitals.following().is_some_and(|following| following.link_up);
-        if linked && vitals.replid == self.acting.replid {
+        if linked && self.acting.is_master() && vitals.replid == self.acting.replid {
             // It is being fed this very history; a position read a moment later may be ahead of the
             // master's position read a moment earlier.
             return true;
