@@ -168,11 +168,16 @@ pub fn plan(
         return Ok(Plan::again(returned, Would::Repaired));
     }
     if let Some(intent) = &record.intent {
-        return recover::recover(&situation, intent).map(|steps| Plan::again(steps, Would::Switched));
+        let steps = recover::recover(&situation, intent)?;
+        let strays = strays::beside_promotion(&situation, &steps);
+        return Ok(Plan::again(if strays.is_empty() { steps } else { strays }, Would::Switched));
     }
     match acting::find(&situation)? {
         acting::Acting::Node { node, adopt } => around(&situation, &node, adopt),
-        acting::Acting::First { steps, would } => Ok(Plan::again(steps, would)),
+        acting::Acting::First { steps, would } => {
+            let strays = strays::beside_promotion(&situation, &steps);
+            Ok(Plan::again(if strays.is_empty() { steps } else { strays }, would))
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Plan, Situation, Step, same_node};
+use super::{Plan, Right, Situation, Step, same_node};
 use crate::address::NodeName;
 use crate::observation::Vitals;
 
@@ -38,6 +38,16 @@ pub(super) fn strays(situation: &Situation<'_>, acting: &NodeName) -> Vec<Step> 
             why: "it takes writes without having been granted the right".to_owned(),
         })
         .collect()
+}
+
+/// Members that came up as masters while another node is about to be promoted: parked first, since until
+/// they are attached two nodes would take writes.
+pub(super) fn beside_promotion(situation: &Situation<'_>, steps: &[Step]) -> Vec<Step> {
+    let promoted = steps.iter().find_map(|step| match step {
+        Step::Promote { node, right: Right::HandedOver { .. } | Right::Replacement } => Some(node),
+        _ => None,
+    });
+    promoted.map(|node| strays(situation, node)).unwrap_or_default()
 }
 
 /// Nodes that left the document are parked where they can be reached.
