@@ -8,7 +8,7 @@ use crate::basis::Basis;
 use crate::command::{Answer, Assignment, Command, Order, Reading};
 use crate::handover::HandOver;
 use crate::mutant::{self, Mutant};
-use crate::observation::SessionId;
+use crate::observation::{SessionId, Vitals};
 use crate::plan::{Right, Step};
 use crate::refusal::Refusal;
 
@@ -130,9 +130,13 @@ impl Conduct {
     }
 
     fn attach(&mut self, node: NodeName, to: NodeName, basis: Basis) {
-        let was_slave = self.observation.vitals(&node).is_some_and(|vitals| !vitals.is_master());
+        // A slave gets no data but its master's. Where that is anyone else than the new master or the
+        // one demoted here, it may have got more since it was observed: it is parked and read again.
+        let still = self.observation.vitals(&node).is_some_and(Vitals::is_parked);
+        let leader = self.observation.leader_of(&node);
+        let fed_by_ours = leader.is_some_and(|leader| *leader == to || self.demoted.as_ref() == Some(leader));
         let demoted = self.demoted.as_ref() == Some(&node);
-        let cannot_erase = basis == Basis::Lineage && (was_slave || demoted);
+        let cannot_erase = basis == Basis::Lineage && (still || fed_by_ours || demoted);
         if cannot_erase || mutant::active(Mutant::AttachWithoutReading) {
             return self.follow(node, &to, basis);
         }
