@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
-use service::config::{Common, DnsServer, Exit, Program, Setting, Sound, parse_duration};
+use service::config::{Common, DnsServer, Exit, Program, Secret, Setting, Sound, parse_duration};
 
 use crate::zone::ZoneSettings;
 
@@ -67,6 +67,25 @@ pub const PROGRAM: Program = Program {
             ..Setting::BLANK
         },
         Setting {
+            flag: "sentinel-listen",
+            value_name: "IP:PORT",
+            help: "Where clients that look for a Sentinel are answered; not set: nowhere",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "peers",
+            value_name: "IP:PORT",
+            repeatable: true,
+            help: "The other dnsds that answer as Sentinels, told to clients",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "sentinel-password-file",
+            value_name: "PATH",
+            help: "File with the password that is asked of clients at --sentinel-listen",
+            ..Setting::BLANK
+        },
+        Setting {
             flag: "nameservers",
             value_name: "IP[:PORT]",
             repeatable: true,
@@ -98,7 +117,18 @@ pub struct Config {
     pub refresh_interval: Duration,
     /// How names are looked up.
     pub resolver: resolve::Settings,
+    /// Where the Sentinel protocol is spoken.
+    pub sentinel_listen: Option<SocketAddr>,
+    /// The other dnsds that answer as Sentinels.
+    pub peers: Vec<SocketAddr>,
+    /// Asked of clients of the Sentinel protocol.
+    pub sentinel_password: Option<Secret>,
 }
+
+/// Where the password of the Sentinel face comes from if no file is named.
+const SENTINEL_CREDENTIAL: &str = "sentinel-password";
+/// Where it comes from if there is no credential either.
+const SENTINEL_VARIABLE: &str = "DNSD_SENTINEL_PASSWORD";
 
 impl AsRef<Common> for Config {
     fn as_ref(&self) -> &Common {
@@ -137,6 +167,11 @@ where
     if let Err(error) = resolver.check() {
         reader.mistake(error.to_string());
     }
+    let sentinel_listen = reader.take_with("sentinel-listen", |text| {
+        text.parse::<SocketAddr>().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:26379")
+    });
+    let peers: Vec<SocketAddr> = reader.take_list("peers");
+    let sentinel_password = reader.secret("sentinel-password-file", SENTINEL_CREDENTIAL, SENTINEL_VARIABLE);
     if reader.environment().get("ETCD_PEERS").is_some_and(|peers| !peers.is_empty()) {
         reader
             .warning("ETCD_PEERS is not needed: dnsd answers DNS itself and keeps its state in --state-dir");
@@ -145,7 +180,16 @@ where
         let (dns_listen, domain) = (dns_listen?, domain?);
         let server_ips = Some(dns_listen.ip()).filter(|ip| !ip.is_unspecified()).into_iter().collect();
         let zone = ZoneSettings { cluster: cluster?, domain, ttl_s: ttl_s?, server_ips };
-        Some(Config { common: common?, dns_listen, zone, refresh_interval: refresh_interval?, resolver })
+        Some(Config {
+            common: common?,
+            dns_listen,
+            zone,
+            refresh_interval: refresh_interval?,
+            resolver,
+            sentinel_listen,
+            peers,
+            sentinel_password,
+        })
     })();
     reader.finish(config)
 }

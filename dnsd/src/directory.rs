@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use hickory_proto::ProtoError;
+use tokio::sync::watch;
 
 use crate::publication::{Publication, wire};
 use crate::zone::ZoneSettings;
@@ -20,6 +21,8 @@ pub struct Slot {
     /// The domain in wire form, lower case.
     wire: Vec<u8>,
     publication: ArcSwapOption<Publication>,
+    /// Counts the replacements, for faces that tell somebody about them.
+    changes: watch::Sender<u64>,
 }
 
 impl Slot {
@@ -29,7 +32,8 @@ impl Slot {
     /// [`ProtoError`] if the domain is too long.
     pub fn new(settings: ZoneSettings) -> Result<Self, ProtoError> {
         let wire = wire(&settings.domain)?;
-        Ok(Self { settings, wire, publication: ArcSwapOption::empty() })
+        let (changes, _) = watch::channel(0);
+        Ok(Self { settings, wire, publication: ArcSwapOption::empty(), changes })
     }
 
     /// What is served now. Hold on to it for one answer only.
@@ -40,6 +44,12 @@ impl Slot {
     /// Replaces what is served, for everybody at once.
     pub fn publish(&self, publication: Arc<Publication>) {
         self.publication.store(Some(publication));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Tells when what is served was replaced.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Length of the domain in wire form, in bytes.
@@ -59,6 +69,11 @@ impl Directory {
     pub fn new(mut slots: Vec<Arc<Slot>>) -> Self {
         slots.sort_by_key(|slot| std::cmp::Reverse(slot.wire.len()));
         Self { slots }
+    }
+
+    /// All zones.
+    pub fn slots(&self) -> &[Arc<Slot>] {
+        &self.slots
     }
 
     /// The zone that a name lies in: the name in wire form, in lower case.

@@ -1,4 +1,5 @@
-//! The DNS sockets. They move bytes; what the bytes mean is `answer`'s business.
+//! The sockets. They move bytes; what the bytes mean is the business of `answer` and `sentinel`.
 
+pub mod sentinel;
 pub mod tcp;
 pub mod udp;

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod problems;
 pub mod publication;
 pub mod publisher;
+pub mod sentinel;
 pub mod state;
 pub mod timestamp;
 pub mod view;
@@ -67,6 +68,14 @@ pub enum RunError {
         /// What the system says.
         source: io::Error,
     },
+    /// The Sentinel protocol has no address.
+    #[error("the Sentinel protocol cannot be spoken on {address} (--sentinel-listen)")]
+    Sentinel {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Nothing can be kept, and nothing was.
     #[error(transparent)]
     Folder(#[from] durable::FolderError),
@@ -93,6 +102,8 @@ pub struct Listeners {
     pub udp: Vec<UdpSocket>,
     /// DNS over TCP.
     pub tcp: TcpListener,
+    /// The Sentinel protocol, if it is spoken.
+    pub sentinel: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -102,12 +113,19 @@ impl Listeners {
     /// [`RunError::Http`] and [`RunError::Dns`], which name the address.
     pub async fn bind(config: &Config) -> Result<Self, RunError> {
         let http = service::http::bind(config.common.listen).await?;
+        let sentinel = match config.sentinel_listen {
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.map_err(|source| RunError::Sentinel { address, source })?)
+            }
+            None => None,
+        };
         let address = config.dns_listen;
         let mut attempts = if address.port() == 0 { PORT_ATTEMPTS_MAX } else { 1 };
         loop {
             attempts -= 1;
             match bind_dns(address).await {
-                Ok((udp, tcp)) => return Ok(Self { http, udp, tcp }),
+                Ok((udp, tcp)) => return Ok(Self { http, udp, tcp, sentinel }),
                 Err(source) if attempts == 0 => return Err(RunError::Dns { address, source }),
                 Err(_) => {}
             }
@@ -154,6 +172,15 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     for socket in listeners.udp {
         let udp = face::udp::serve(socket, Arc::clone(&directory), counters.clone(), dns_stop.clone());
         running.push(("dns over udp", tasks.spawn("dns over udp", udp)));
+    }
+    if let Some(listener) = listeners.sentinel {
+        let settings = face::sentinel::Settings {
+            peers: config.peers.clone(),
+            password: config.sentinel_password.clone(),
+        };
+        let stop = dns_stop.clone();
+        let sentinel = face::sentinel::serve(listener, Arc::clone(&directory), settings, stop);
+        running.push(("sentinel", tasks.spawn("sentinel", sentinel)));
     }
     let tcp = face::tcp::serve(listeners.tcp, directory, counters, dns_stop.clone());
     running.push(("dns over tcp", tasks.spawn("dns over tcp", tcp)));

@@ -24,6 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Dnsd {
     pub(crate) http: SocketAddr,
     pub(crate) dns: SocketAddr,
+    pub(crate) sentinel: Option<SocketAddr>,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), RunError>>,
 }
@@ -47,9 +48,10 @@ impl Dnsd {
         let listeners = Listeners::bind(&config).await.unwrap();
         let http = listeners.http.local_addr().unwrap();
         let dns = listeners.tcp.local_addr().unwrap();
+        let sentinel = listeners.sentinel.as_ref().map(|listener| listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(run(config, listeners, shutdown.clone()));
-        let daemon = Self { http, dns, shutdown, running };
+        let daemon = Self { http, dns, sentinel, shutdown, running };
         wait_until("HTTP answers", async || daemon.get("/healthz").await.status == 200).await;
         daemon
     }

@@ -1,0 +1,225 @@
+//! The sockets of the Sentinel face.
+//!
+//! Each connection is a task with one buffer of limited size in and one out. Events come through a
+//! broadcast of limited length; a subscriber that does not read fast enough loses its connection rather
+//! than making anyone wait, and finds the present state when it comes back.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use service::config::Secret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, broadcast};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::directory::{Directory, Slot};
+use crate::sentinel::command::{Outcome, Session};
+use crate::sentinel::events::{Event, between};
+use crate::sentinel::resp::{Parsed, REQUEST_BYTES_MAX, Reply, parse};
+use crate::sentinel::view::{Monitored, View};
+
+/// Most connections at a time.
+const CONNECTIONS_MAX: usize = 4096;
+/// Longest silence of a client that is not subscribed, in seconds; pools keep connections for long.
+const IDLE_S_MAX: u64 = 3_600;
+/// Longest wait for a client that does not read, in milliseconds.
+const WRITE_MS_MAX: u64 = 5_000;
+/// Wait after accepting failed for want of something (descriptors, memory), in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// Changes that a subscriber may be behind.
+const EVENTS_BEHIND_MAX: usize = 64;
+/// Bytes read at once.
+const READ_BYTES: usize = 4096;
+
+/// What the face needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    /// The other dnsds that answer as Sentinels.
+    pub peers: Vec<SocketAddr>,
+    /// Asked of clients, if set.
+    pub password: Option<Secret>,
+}
+
+/// Shared by all connections.
+struct Face {
+    directory: Arc<Directory>,
+    settings: Settings,
+    own: SocketAddr,
+    events: broadcast::Sender<Arc<Vec<Event>>>,
+    ids: AtomicI64,
+}
+
+impl Face {
+    fn view(&self) -> View {
+        let monitored = self.directory.slots().iter().map(|slot| monitored(slot)).collect();
+        View { monitored, peers: self.settings.peers.clone(), own: self.own }
+    }
+}
+
+fn monitored(slot: &Slot) -> Monitored {
+    Monitored { name: slot.settings.cluster.clone(), publication: slot.publication().clone() }
+}
+
+/// Accepts until shutdown, then waits for the connections to end.
+pub async fn serve(
+    listener: TcpListener,
+    directory: Arc<Directory>,
+    settings: Settings,
+    shutdown: CancellationToken,
+) {
+    let own = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+    let (events, _) = broadcast::channel(EVENTS_BEHIND_MAX);
+    let face = Arc::new(Face { directory, settings, own, events, ids: AtomicI64::new(1) });
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    for slot in face.directory.slots() {
+        let watching = announce(Arc::clone(&face), Arc::clone(slot));
+        let stop = shutdown.clone();
+        connections.spawn(async move {
+            tokio::select! {
+                () = watching => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, client) = match accepted {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::debug!(%error, "a Sentinel connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                continue;
+            }
+        };
+        // With all places taken a newcomer is closed at once and asks another.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (face, stop) = (Arc::clone(&face), shutdown.clone());
+        connections.spawn(async move {
+            let ended = tokio::select! {
+                ended = converse(stream, &face) => ended,
+                () = stop.cancelled() => Ok(()),
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, %client, "a Sentinel connection ended early");
+            }
+            drop(place);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+/// Tells subscribers what changes in one zone.
+async fn announce(face: Arc<Face>, slot: Arc<Slot>) {
+    let mut changes = slot.changes();
+    let mut before = monitored(&slot);
+    let is_only = face.directory.slots().len() == 1;
+    while changes.changed().await.is_ok() {
+        let now = monitored(&slot);
+        let events = between(&before, &now, is_only);
+        before = now;
+        if !events.is_empty() {
+            // Nobody listening is no failure.
+            let _ = face.events.send(Arc::new(events));
+        }
+    }
+}
+
+/// Answers the requests of one connection, and tells it what it subscribed to.
+async fn converse(mut stream: TcpStream, face: &Face) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let password = face.settings.password.as_ref().map(Secret::expose);
+    let mut session = Session::new(face.ids.fetch_add(1, Ordering::Relaxed), password.is_none());
+    let mut events = face.events.subscribe();
+    let (mut received, mut out) = (Vec::with_capacity(READ_BYTES), Vec::new());
+    let mut chunk = [0; READ_BYTES];
+    loop {
+        let read = tokio::select! {
+            read = stream.read(&mut chunk) => read?,
+            () = tokio::time::sleep(Duration::from_secs(IDLE_S_MAX)), if !session.is_subscribed() => return Ok(()),
+            event = events.recv() => {
+                match event {
+                    Ok(event) => hear(&session, &event, &mut out),
+                    // Too slow: what was missed cannot be told any more, so let it ask anew.
+                    Err(broadcast::error::RecvError::Lagged(_)) if session.is_subscribed() => return Ok(()),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                }
+                send(&mut stream, &mut out).await?;
+                continue;
+            }
+        };
+        if read == 0 {
+            return Ok(());
+        }
+        received.extend_from_slice(&chunk[..read]);
+        let open = requests(face, &mut session, &mut received, &mut out, password);
+        send(&mut stream, &mut out).await?;
+        if !open || received.len() > REQUEST_BYTES_MAX {
+            return Ok(());
+        }
+    }
+}
+
+/// Answers all complete requests; false if the connection is to be closed.
+fn requests(
+    face: &Face,
+    session: &mut Session,
+    received: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    password: Option<&str>,
+) -> bool {
+    let view = face.view();
+    let mut taken = 0;
+    let open = loop {
+        match parse(&received[taken..]) {
+            Parsed::Incomplete => break true,
+            Parsed::Broken(why) => {
+                Reply::Error(why.to_owned()).encode(session.version, out);
+                break false;
+            }
+            Parsed::Request(words, length) => {
+                taken += length;
+                match session.answer(&view, &words, password) {
+                    Outcome::Replies(replies) => {
+                        for reply in replies {
+                            reply.encode(session.version, out);
+                        }
+                    }
+                    Outcome::Close(reply) => {
+                        reply.encode(session.version, out);
+                        break false;
+                    }
+                }
+            }
+        }
+    };
+    received.drain(..taken);
+    open
+}
+
+fn hear(session: &Session, events: &[Event], out: &mut Vec<u8>) {
+    for event in events {
+        for message in session.hears(event.channel, &event.payload) {
+            message.encode(session.version, out);
+        }
+    }
+}
+
+async fn send(stream: &mut TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
+    if !out.is_empty() {
+        timeout(Duration::from_millis(WRITE_MS_MAX), stream.write_all(out)).await??;
+        out.clear();
+    }
+    Ok(())
+}
