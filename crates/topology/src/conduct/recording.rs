@@ -45,6 +45,8 @@ impl Conduct {
         let arrived = crate::plan::same_node(observation, node, &wanted.document.master);
         let grant = Grant { node, endpoint, vitals, right, wanted: &wanted, arrived, observation };
         self.record.grant(&grant);
+        // It may have been attached on the way; whoever takes writes has no link that could come up.
+        self.tally.told.retain(|told| told != node);
         self.leader = Some(vitals.clone());
         self.uncertain = None;
         self.save(AfterSave::Granted);
