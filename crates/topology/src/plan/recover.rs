@@ -9,7 +9,8 @@
 //! was never demoted, nobody was promoted by us, whatever the target says. A restart of the target destroys
 //! that evidence; then nobody may guess.
 
-use super::{Right, Situation, Step, restart};
+use super::restart::{self, Beyond};
+use super::{Right, Situation, Step};
 use crate::mutant::{self, Mutant};
 use crate::observation::{NodeState, Observation, Observed, Vitals};
 use crate::record::{Intent, Party};
@@ -164,8 +165,13 @@ fn replacement(situation: &Situation<'_>, intent: &Intent, from: &Party) -> Resu
         let why = "the document gives up what it holds".to_owned();
         return Ok(vec![Step::Park { node: from.node.clone(), why }]);
     }
-    let state = restart::most_advanced(situation, &intent.replid, &from.node)?;
-    let (node, right) = (situation.wanted.document.master.clone(), Right::Replacement);
+    let node = situation.wanted.document.master.clone();
+    // The very target of the hand-over, in another life: what it was written in between is not on the lineage.
+    let life = situation.observation.vitals(&node).map(|vitals| &vitals.run_id);
+    let restarted = node == intent.to.node && life != Some(&intent.to.run_id);
+    let beyond = if restarted { Beyond::Perhaps } else { Beyond::No };
+    let state = restart::most_advanced(situation, &intent.replid, &from.node, beyond)?;
+    let right = Right::Replacement;
     Ok(vec![if state.vitals.is_master() {
         Step::Adopt { node, right }
     } else {

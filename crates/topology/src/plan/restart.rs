@@ -248,12 +248,22 @@ fn lost(
 /// holds more.
 pub(super) fn replacement(situation: &Situation<'_>, granted: &Granted) -> Result<Acting, Refusal> {
     let target = &situation.wanted.document.master;
-    let state = most_advanced(situation, &granted.replid, &granted.node)?;
+    let state = most_advanced(situation, &granted.replid, &granted.node, Beyond::No)?;
     if state.vitals.is_master() {
         return Ok(Acting::Node { node: target.clone(), adopt: Some(Right::Replacement) });
     }
     let step = Step::Promote { node: target.clone(), right: Right::Replacement };
     Ok(Acting::First { steps: vec![step], would: Would::Switched })
+}
+
+/// Whether the target may have taken writes beyond the lineage that everybody is compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// It was a slave. Where only its position on the lineage was lost, a node with one is preferred.
+    No,
+    /// It may have been promoted before it restarted. A position on the lineage proves nothing against
+    /// it then; only a node with more keys does.
+    Perhaps,
 }
 
 /// The target's state, if nobody who answers holds more of a lineage than it, apart from the node that
@@ -262,6 +272,7 @@ pub(super) fn most_advanced<'a>(
     situation: &Situation<'a>,
     lineage: &ReplId,
     gone: &NodeName,
+    beyond: Beyond,
 ) -> Result<&'a NodeState, Refusal> {
     let target = &situation.wanted.document.master;
     let state = known_target(situation)?;
@@ -274,9 +285,9 @@ pub(super) fn most_advanced<'a>(
     let better = others()
         .filter(|(_, other)| match (standing::of(situation, lineage, &other.vitals), own.0) {
             (Some(theirs), Some(own)) => !own.holds(theirs),
-            (Some(_), None) => true,
+            (Some(_), None) if beyond == Beyond::No => true,
             (None, Some(_)) => false,
-            (None, None) => other.vitals.keys > own.1,
+            (_, None) => other.vitals.keys > own.1,
         })
         .max_by_key(|(_, other)| (position_on(&other.vitals, lineage), other.vitals.keys));
     let Some((name, other)) = better else { return Ok(state) };
