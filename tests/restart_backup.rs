@@ -2,12 +2,15 @@
 #![allow(missing_docs, reason = "a test")]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use harness::Redis;
 use harness::cluster::{Cluster, assert_takes_writes, quick, quick_without_enforcement};
 use harness::redis::RedisOptions;
 
 const KEYS: u64 = 100;
+/// Far less than what a dictator waits for late links, and far more than a small sync takes.
+const LINKS_DEADLINE: Duration = Duration::from_secs(10);
 
 fn fill(master: &Redis, from: u64) {
     let mut connection = master.connect();
@@ -69,7 +72,9 @@ fn a_target_put_back_from_an_old_backup_is_synced_before_it_becomes_the_master()
     cluster.assert_settled(0);
     put_back(&mut cluster.nodes[1]);
     assert_eq!(cluster.nodes[1].keys(), KEYS);
+    let asked = Instant::now();
     let receipt = cluster.put(1).expect(200).json();
+    assert!(asked.elapsed() < LINKS_DEADLINE, "the links were up long before {:?}", asked.elapsed());
     assert_eq!((&receipt["outcome"], &receipt["provable"]), (&"switched".into(), &true.into()), "{receipt}");
     cluster.assert_settled(1);
     assert_eq!(cluster.nodes[1].keys(), 2 * KEYS);

@@ -32,7 +32,21 @@ fn filled(count: usize, redis: &RedisOptions, dictator: &DaemonOptions) -> Clust
     fill(&cluster.nodes[0], 0);
     cluster.assert_settled(0);
     cluster.wait_no_drift();
+    cluster.nodes.iter().for_each(wait_on_disk);
     cluster
+}
+
+/// Waits until what a node got by its first sync is on its disk: redis writes a new append-only file then,
+/// and one that is killed before comes back with the old one, empty.
+fn wait_on_disk(node: &Redis) {
+    wait_until("the first append-only file to be written", NOTICED_DEADLINE, || {
+        let info = node.info();
+        let busy = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
+        ensure(
+            busy.iter().all(|name| info.get(*name).is_some_and(|value| value == "0")),
+            "it is being written",
+        )
+    });
 }
 
 /// Waits until enforcement itself says that it is stuck at this.
