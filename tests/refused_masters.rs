@@ -1,5 +1,5 @@
 //! Acting masters that are away, came back with less, or were forgotten in the document.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::disallowed_methods, reason = "a test handles files as it likes")]
 
 use std::time::Duration;
 

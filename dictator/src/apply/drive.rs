@@ -26,8 +26,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) enum Progress {
     /// A step began.
     Began { step: &'static str, node: String },
-    /// It can be answered.
-    Announced(Box<Receipt>),
+    /// It can be answered, and this is the record that says so.
+    Announced(Box<Receipt>, Box<Record>),
     /// It is over.
     Finished(Box<Finish>),
 }
@@ -60,7 +60,10 @@ pub(super) async fn run(job: Job, record: Record, names: Names, limits: Limits, 
                 Effect::Began { step, node } => {
                     tell(&world, Progress::Began { step, node: node.to_string() }).await;
                 }
-                Effect::Announce(receipt) => tell(&world, Progress::Announced(receipt)).await,
+                Effect::Announce(receipt) => {
+                    let record = Box::new(conduct.record().clone());
+                    tell(&world, Progress::Announced(receipt, record)).await;
+                }
                 Effect::Finished(finish) => return *finish,
             }
         }

@@ -150,6 +150,11 @@ impl Conduct {
         conduct
     }
 
+    /// The record as it is now.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// What is to be done now; each effect is given out once.
     pub fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)

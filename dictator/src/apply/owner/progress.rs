@@ -3,7 +3,7 @@
 use service::clock;
 use topology::conduct::{Finish, Outcome};
 use topology::receipt::Receipt;
-use topology::record::Wanted;
+use topology::record::Record;
 use topology::refusal::Refusal;
 
 use super::super::drive::Progress;
@@ -21,22 +21,19 @@ impl Owner {
                     running.change = Change { step: step.to_owned(), since: clock::unix_millis() };
                 }
             }
-            Progress::Announced(receipt) => self.announced(&receipt),
+            Progress::Announced(receipt, record) => self.announced(&receipt, *record),
             Progress::Finished(finish) => self.finished(*finish).await,
         }
     }
 
-    fn announced(&mut self, receipt: &Receipt) {
+    /// What was answered is in force for whoever reads next, although links are still looked at.
+    fn announced(&mut self, receipt: &Receipt, record: Record) {
+        self.record = record;
+        self.gauge();
         let sequence = self.record.sequence;
         let Some(running) = &mut self.running else { return };
         running.announced = true;
         "verify".clone_into(&mut running.change.step);
-        // The ETag will be the record's, which the change still holds; a new document counts one up.
-        let changed = running.wanted.as_ref().is_some_and(|wanted| {
-            let revision = wanted.revision.or(self.record.wanted.as_ref().and_then(|before| before.revision));
-            self.record.wanted.as_ref() != Some(&Wanted { document: wanted.document.clone(), revision })
-        });
-        let sequence = sequence + u64::from(changed);
         if running.cause == "put" || receipt.outcome != "unchanged" {
             log_receipt(running.cause, receipt);
         }
