@@ -86,6 +86,22 @@ impl Cluster {
         assert_settled(&self.nodes[master], &self.others(master));
     }
 
+    /// The same while writes go on, when data is never equal for long: roles and links only.
+    ///
+    /// # Panics
+    /// When that does not come true.
+    #[track_caller]
+    pub fn assert_settled_under_load(&self, master: usize) {
+        wait_until("one master and links that are up", SETTLED_DEADLINE, || {
+            let state: Vec<(String, String)> =
+                self.nodes.iter().map(|node| (node.role(), node.info_field("master_link_status"))).collect();
+            let settled = state.iter().enumerate().all(|(index, (role, link))| {
+                if index == master { role == "master" } else { role == "slave" && link == "up" }
+            });
+            ensure(settled, format!("{state:?}"))
+        });
+    }
+
     /// All nodes but the one with this index.
     pub fn others(&self, master: usize) -> Vec<&Redis> {
         self.nodes.iter().enumerate().filter(|(index, _)| *index != master).map(|(_, node)| node).collect()

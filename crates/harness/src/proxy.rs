@@ -27,6 +27,8 @@ use crate::resp::{Connection, Reply};
 pub const PROMOTION: &[u8] = b"REPLICAOF\r\n$2\r\nNO\r\n";
 /// Bytes of the demotion (and of every parking) of a node.
 pub const DEMOTION: &[u8] = b"REPLICAOF\r\n$9\r\n127.0.0.1\r\n$1\r\n0\r\n";
+/// Bytes of an attachment to a node of the harness, whose ports have five digits.
+pub const ATTACHMENT: &[u8] = b"REPLICAOF\r\n$9\r\n127.0.0.1\r\n$5\r\n";
 /// Bytes that begin a pause of writes.
 pub const PAUSE: &[u8] = b"PAUSE\r\n";
 
@@ -50,6 +52,16 @@ enum Hold {
     Holding,
     /// They may go on.
     Released { lose_reply: bool },
+    /// They are thrown away, with their connection.
+    Dropped,
+}
+
+/// What to do with bytes that came from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Pass,
+    PassAndMute,
+    Drop,
 }
 
 struct State {
@@ -137,6 +149,11 @@ impl Proxy {
         self.shared.set(Hold::Released { lose_reply: true });
     }
 
+    /// Throws the held bytes away and ends their connection: the node never gets them.
+    pub fn throw_away(&self) {
+        self.shared.set(Hold::Dropped);
+    }
+
     /// Holds back what the node sends to its slaves, whose links stay up; or lets it go on.
     pub fn stall_replication(&self, stalled: bool) {
         self.shared.lock().stalled = stalled;
@@ -179,19 +196,25 @@ impl Shared {
         drop(self.changed.wait_while(state, |state| state.stalled).expect("the proxy's lock"));
     }
 
-    /// Holds the calling thread if `bytes` are those waited for; returns whether the reply is lost.
-    fn pass(&self, bytes: &[u8]) -> bool {
+    /// Holds the calling thread if `bytes` are those waited for, and says what to do with them.
+    fn pass(&self, bytes: &[u8]) -> Fate {
         let mut state = self.lock();
-        let Hold::Armed(pattern) = state.hold else { return false };
+        let Hold::Armed(pattern) = state.hold else { return Fate::Pass };
         if !contains(bytes, pattern) {
-            return false;
+            return Fate::Pass;
         }
         state.hold = Hold::Holding;
         self.changed.notify_all();
         loop {
-            if let Hold::Released { lose_reply } = state.hold {
+            let fate = match state.hold {
+                Hold::Released { lose_reply: true } => Some(Fate::PassAndMute),
+                Hold::Released { lose_reply: false } => Some(Fate::Pass),
+                Hold::Dropped => Some(Fate::Drop),
+                Hold::No | Hold::Armed(_) | Hold::Holding => None,
+            };
+            if let Some(fate) = fate {
                 state.hold = Hold::No;
-                return lose_reply;
+                return fate;
             }
             state = self.changed.wait(state).expect("the proxy's lock");
         }
@@ -267,8 +290,10 @@ fn pump_commands(
         if contains(&seen, b"PSYNC\r\n") {
             between.replication.store(true, Ordering::SeqCst);
         }
-        if shared.pass(&seen) {
-            between.mute.store(true, Ordering::SeqCst);
+        match shared.pass(&seen) {
+            Fate::Pass => {}
+            Fate::PassAndMute => between.mute.store(true, Ordering::SeqCst),
+            Fate::Drop => return Ok(()),
         }
         to.write_all(&chunk[..length])?;
     }
