@@ -24,7 +24,7 @@ const HEADS: [&str; 13] = [
     "longest",
     "rejected per connection and switch",
     "by the old master, mean",
-    "most",
+    "and at most",
     "errors per switch",
     "missing",
     "phantom",
@@ -163,8 +163,17 @@ fn title(sample: &Sample) -> String {
 }
 
 fn tell_long_gaps(ours: &[&Sample]) {
+    if ours.is_empty() {
+        return;
+    }
     let long: Vec<&&Sample> = ours.iter().filter(|sample| sample.gap > LONG_GAP).collect();
-    println!("- {} of our {} gaps are longer than {} ms.", long.len(), ours.len(), LONG_GAP.as_millis());
+    let share = long.len() as f64 / ours.len().max(1) as f64 * 100.0;
+    println!(
+        "- {} of our {} gaps ({share:.1} %) are longer than {} ms.",
+        long.len(),
+        ours.len(),
+        LONG_GAP.as_millis()
+    );
     for sample in long {
         println!("- {}: gap of {} ms.", title(sample), ms(sample.gap));
         let steps: Vec<String> = receipt_steps(sample)

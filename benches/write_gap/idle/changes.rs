@@ -107,7 +107,8 @@ pub(super) fn many_slaves(slaves: usize) -> Vec<Vec<String>> {
     let nodes = Redis::start_many(slaves + 1, &RedisOptions::default());
     let dictator = Daemon::dictator(&DaemonOptions::new());
     dictator.http().put("/master?wait=links", &document(&nodes, 0)).expect(200);
-    let (mut promoted, mut answered, mut linked) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut gaps, mut promoted) = (Vec::new(), Vec::new());
+    let (mut answered, mut linked) = (Vec::new(), Vec::new());
     for number in 1..=2 * SWITCHES {
         let document = document(&nodes, number % 2);
         let wait_links = number % 2 == 0;
@@ -115,6 +116,7 @@ pub(super) fn many_slaves(slaves: usize) -> Vec<Vec<String>> {
         let start = Instant::now();
         let receipt = dictator.http().put(path, &document).expect(200).json();
         let took = start.elapsed();
+        gaps.extend(receipt["write_gap_us"].as_u64().map(Duration::from_micros));
         promoted.extend(promoted_at(&receipt));
         if wait_links {
             linked.push(took);
@@ -124,6 +126,7 @@ pub(super) fn many_slaves(slaves: usize) -> Vec<Vec<String>> {
         }
     }
     vec![
+        row(&format!("{slaves} slaves: pause to promotion"), &gaps, "by the receipt"),
         row(&format!("{slaves} slaves: change begun to promotion"), &promoted, "by the receipt"),
         row(&format!("{slaves} slaves: PUT ?wait=promoted"), &answered, ""),
         row(&format!("{slaves} slaves: PUT ?wait=links"), &linked, ""),
