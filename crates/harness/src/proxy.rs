@@ -15,7 +15,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -68,7 +68,22 @@ struct State {
     hold: Hold,
     rewrite: Option<Rewrite>,
     stalled: bool,
-    streams: Vec<TcpStream>,
+    /// Those that have not ended; a proxy that lives for an hour does not keep what is over.
+    connections: Vec<Weak<Connected>>,
+}
+
+/// One connection: the client's side and the node's.
+struct Connected {
+    client: TcpStream,
+    node: TcpStream,
+}
+
+impl Connected {
+    /// Whichever side ended, both do; one that has ended already cannot be shut down, which is as good.
+    fn end(&self) {
+        drop(self.client.shutdown(Shutdown::Both));
+        drop(self.node.shutdown(Shutdown::Both));
+    }
 }
 
 struct Shared {
@@ -101,7 +116,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             node: node.address(),
             stopping: AtomicBool::new(false),
-            state: Mutex::new(State { hold: Hold::No, rewrite: None, stalled: false, streams: Vec::new() }),
+            state: Mutex::new(State { hold: Hold::No, rewrite: None, stalled: false, connections: Vec::new() }),
             changed: Condvar::new(),
         });
         let accepting = Arc::clone(&shared);
@@ -171,9 +186,8 @@ impl Drop for Proxy {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.set(Hold::Released { lose_reply: true });
         self.stall_replication(false);
-        for stream in &self.shared.lock().streams {
-            // One that has ended already cannot be shut down, which is as good.
-            drop(stream.shutdown(Shutdown::Both));
+        for connection in self.shared.lock().connections.iter().filter_map(Weak::upgrade) {
+            connection.end();
         }
         // Wakes the accepting thread, which then sees that it shall end.
         drop(TcpStream::connect_timeout(&self.address, CONNECT_DEADLINE));
@@ -245,38 +259,34 @@ struct Between {
 fn connect(shared: &Arc<Shared>, client: TcpStream, node: TcpStream) -> io::Result<()> {
     client.set_nodelay(true)?;
     node.set_nodelay(true)?;
+    let connected = Arc::new(Connected { client, node });
     let rewrite = {
         let mut state = shared.lock();
-        state.streams.extend([client.try_clone()?, node.try_clone()?]);
+        state.connections.retain(|connection| connection.strong_count() > 0);
+        state.connections.push(Arc::downgrade(&connected));
         state.rewrite.clone()
     };
     let between = Arc::new(Between::default());
-    let (commands, answers) = ((client.try_clone()?, node.try_clone()?), (node, client));
-    let (upward, told, downward) = (Arc::clone(shared), Arc::clone(&between), Arc::clone(shared));
-    std::thread::spawn(move || end(&commands, pump_commands(&commands, &upward, &told)));
+    let (upward, told, commands) = (Arc::clone(shared), Arc::clone(&between), Arc::clone(&connected));
+    let downward = Arc::clone(shared);
     std::thread::spawn(move || {
-        let outcome = match rewrite {
-            Some(rewrite) => pump_rewritten(&answers, &downward, &between, &rewrite),
-            None => pump(&answers.0, &answers.1, &downward, &between),
-        };
-        end(&answers, outcome);
+        // How it ended is no news to anyone: either side may leave at any time.
+        drop(pump_commands(&commands, &upward, &told));
+        commands.end();
+    });
+    std::thread::spawn(move || {
+        drop(match rewrite {
+            Some(rewrite) => pump_rewritten(&connected, &downward, &between, &rewrite),
+            None => pump(&connected.node, &connected.client, &downward, &between),
+        });
+        connected.end();
     });
     Ok(())
 }
 
-/// Whichever side ended, both do.
-fn end((from, to): &(TcpStream, TcpStream), _outcome: io::Result<()>) {
-    drop(from.shutdown(Shutdown::Both));
-    drop(to.shutdown(Shutdown::Both));
-}
-
-fn pump_commands(
-    (client, node): &(TcpStream, TcpStream),
-    shared: &Shared,
-    between: &Between,
-) -> io::Result<()> {
+fn pump_commands(connected: &Connected, shared: &Shared, between: &Between) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
-    let (mut from, mut to) = (client, node);
+    let (mut from, mut to) = (&connected.client, &connected.node);
     // A command may come in two pieces: the end of what passed before is looked at together with it.
     let mut seen: Vec<u8> = Vec::new();
     loop {
@@ -316,13 +326,13 @@ fn pump(mut from: impl Read, mut to: &TcpStream, shared: &Shared, between: &Betw
 }
 
 fn pump_rewritten(
-    (node, client): &(TcpStream, TcpStream),
+    connected: &Connected,
     shared: &Shared,
     between: &Between,
     rewrite: &Rewrite,
 ) -> io::Result<()> {
-    let mut replies = Connection::over(node.try_clone()?);
-    let mut to = client;
+    let mut replies = Connection::over(connected.node.try_clone()?);
+    let mut to = &connected.client;
     while !between.replication.load(Ordering::SeqCst) {
         let reply = replies.receive()?;
         let reply = if between.replication.load(Ordering::SeqCst) { reply } else { rewrite(reply) };
@@ -330,7 +340,7 @@ fn pump_rewritten(
             to.write_all(&reply.encode())?;
         }
     }
-    pump(replies.into_reader(), client, shared, between)
+    pump(replies.into_reader(), &connected.client, shared, between)
 }
 
 fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
