@@ -43,6 +43,8 @@ pub(crate) enum Ill {
     Held,
     /// The next command of a kind is held back, then passed on, and its reply is lost.
     ReplyLost,
+    /// What it sends to its slaves does not arrive, although their links stay up.
+    Stalled,
 }
 
 /// A part in a move of the master.
@@ -90,7 +92,7 @@ pub(crate) enum Fault {
 }
 
 /// Every fault with how often it is drawn, compared with the others.
-const CHANCES: [(Fault, u32); 22] = [
+const CHANCES: [(Fault, u32); 23] = [
     (Fault::NodeKilled(Part::Master), 6),
     (Fault::NodeKilled(Part::Target), 6),
     (Fault::NodeKilled(Part::Bystander), 4),
@@ -102,6 +104,7 @@ const CHANCES: [(Fault, u32); 22] = [
     (Fault::Wire(Part::Target, Ill::Held), 5),
     (Fault::Wire(Part::Target, Ill::ReplyLost), 5),
     (Fault::Wire(Part::Bystander, Ill::ReplyLost), 2),
+    (Fault::Wire(Part::Master, Ill::Stalled), 5),
     (Fault::SlaveAway, 3),
     (Fault::DictatorKilled, 10),
     (Fault::DictatorFrozen, 6),
@@ -139,6 +142,7 @@ impl Fault {
             Self::NodeFrozen(Part::Target) => "target frozen",
             Self::NodeFrozen(Part::Bystander) => "another slave frozen",
             Self::Wire(_, Ill::Held) => "command held back",
+            Self::Wire(_, Ill::Stalled) => "replication stalled",
             Self::Wire(..) => "command held back, its reply lost",
             Self::SlaveAway => "slave away for several moves",
             Self::DictatorKilled => "dictator killed",
@@ -226,6 +230,7 @@ pub(crate) fn begin(cast: &mut Cast, subject: Subject, ill: Ill, chance: &mut Rn
             node.full_resyncs = 0;
         }
         (Subject::Node(index), _) => cast.nodes[index].redis.process().freeze(),
+        (Subject::Wire(index), Ill::Stalled) => cast.nodes[index].proxy.stall_replication(true),
         (Subject::Wire(index), _) => {
             let patterns = [PAUSE, DEMOTION, PROMOTION, LOOK];
             cast.nodes[index].proxy.hold_at(patterns[chance.usize(0..patterns.len())]);
@@ -245,6 +250,7 @@ pub(crate) fn heal(cast: &mut Cast, trouble: &Trouble) {
         (Subject::Node(index), Ill::Dead) => cast.nodes[index].redis.start_again(),
         (Subject::Node(index), _) => cast.nodes[index].redis.process().thaw(),
         (Subject::Wire(index), Ill::ReplyLost) => cast.nodes[index].proxy.release_and_lose_the_reply(),
+        (Subject::Wire(index), Ill::Stalled) => cast.nodes[index].proxy.stall_replication(false),
         (Subject::Wire(index), _) => cast.nodes[index].proxy.release(),
         (Subject::Dictator(index), Ill::Dead) => cast.dictators[index].start_again(),
         (Subject::Dictator(index), _) => cast.dictators[index].process().thaw(),

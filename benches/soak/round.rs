@@ -26,7 +26,7 @@ const REST_MS: std::ops::Range<u64> = 150..500;
 /// Most faults under way at once.
 const TROUBLES_MAX: usize = 3;
 /// Of a hundred moves, how many have a fault of their own.
-const FAULTY_PERCENT: u32 = 45;
+const FAULTY_PERCENT: u32 = 60;
 /// Of a hundred moves, how many go through etcd and observer.
 const TRIGGER_PERCENT: u32 = 20;
 /// A fault strikes up to this long after its move was asked for, in milliseconds.

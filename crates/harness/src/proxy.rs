@@ -116,7 +116,12 @@ impl Proxy {
         let shared = Arc::new(Shared {
             node: node.address(),
             stopping: AtomicBool::new(false),
-            state: Mutex::new(State { hold: Hold::No, rewrite: None, stalled: false, connections: Vec::new() }),
+            state: Mutex::new(State {
+                hold: Hold::No,
+                rewrite: None,
+                stalled: false,
+                connections: Vec::new(),
+            }),
             changed: Condvar::new(),
         });
         let accepting = Arc::clone(&shared);
