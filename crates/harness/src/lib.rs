@@ -34,6 +34,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
+pub mod several;
 pub mod wait;
 pub mod whole;
 
@@ -44,5 +45,6 @@ pub use http::{Http, HttpAnswer};
 pub use load::{Load, LoadOptions};
 pub use proxy::Proxy;
 pub use redis::{Persistence, Redis, RedisOptions, topology};
+pub use several::Several;
 pub use wait::wait_until;
 pub use whole::{Whole, WholeOptions};
