@@ -19,7 +19,6 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +102,6 @@ pub struct Leadership {
     lock_key: String,
     holding: watch::Receiver<Holding>,
     stop: CancellationToken,
-    task: Option<JoinHandle<()>>,
 }
 
 impl Leadership {
@@ -127,8 +125,8 @@ impl Leadership {
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_LONGEST),
             holding: sender,
         };
-        let task = Some(tokio::spawn(campaign.run(stop.clone())));
-        Self { etcd, lock_key, holding, stop, task }
+        tokio::spawn(campaign.run(stop.clone()));
+        Self { etcd, lock_key, holding, stop }
     }
 
     /// Where this process stands; changes arrive here.
@@ -169,11 +167,12 @@ impl Leadership {
     }
 
     /// Stops campaigning and gives the lock back, so that the next holder need not wait for the lease.
-    pub async fn resign(mut self) {
+    pub async fn resign(&self) {
         self.stop.cancel();
-        if let Some(task) = self.task.take()
-            && timeout(RESIGN_DEADLINE, task).await.is_err()
-        {
+        let mut holding = self.holding();
+        // The campaign drops its end of the channel when it is over.
+        let over = async { while holding.changed().await.is_ok() {} };
+        if timeout(RESIGN_DEADLINE, over).await.is_err() {
             tracing::warn!(
                 key = self.lock_key,
                 "the lock was not given back in time; its lease will end by itself"

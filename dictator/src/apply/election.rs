@@ -128,9 +128,7 @@ pub async fn run(
         }
         over.mandate.send_replace(None);
     }
-    if let Some(leadership) = Arc::into_inner(leadership) {
-        leadership.resign().await;
-    }
+    leadership.resign().await;
 }
 
 /// The lock is not held: whoever reigned here does so no longer.
