@@ -80,6 +80,11 @@ impl Nodes {
         Self { shared: Shared { settings, mandate, registry }, endpoints: Arc::default() }
     }
 
+    /// Whether the right to act is certain at this moment, by the clock and not by the last news of it.
+    pub fn may_act(&self) -> bool {
+        self.shared.mandate.borrow().and_then(Mandate::epoch_now).is_some()
+    }
+
     /// Carries out an order within its deadline, which includes the time to connect and to wait for
     /// earlier orders to the same endpoint.
     ///

@@ -129,6 +129,8 @@ pub enum Rejection {
     LinksLate(Box<Receipt>),
     /// The dictator is stopping, or has too much to do.
     Busy,
+    /// It had the say when the change began and has not now: whatever it could tell is out of date.
+    ReignEnded,
 }
 
 /// Where this dictator stands among several.

@@ -171,14 +171,20 @@ impl Owner {
         }
         self.asks.close();
         if let Some(waiting) = self.waiting.take() {
-            answer(waiting.askers, || Err(Rejection::Busy));
+            answer(waiting.askers, || self.current(Err(Rejection::Busy)));
         }
         while let Some(ask) = self.asks.recv().await {
             if let Ask::Apply(request) = ask {
-                let _ = request.reply.send(Err(Rejection::Busy));
+                let _ = request.reply.send(self.current(Err(Rejection::Busy)));
             }
         }
         self.history.close().await;
+    }
+
+    /// The answer to a document, if this dictator may still give one. Once it has lost the say another may
+    /// have moved the master since, and a receipt of this one would send clients to the wrong node.
+    fn current(&self, answer: Result<Answered, Rejection>) -> Result<Answered, Rejection> {
+        if self.nodes.may_act() { answer } else { Err(Rejection::ReignEnded) }
     }
 
     // === asks ===

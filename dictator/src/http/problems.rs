@@ -97,6 +97,7 @@ pub(super) fn rejection_problem(rejection: &Rejection) -> Problem {
         .with_do("nothing, if the newer document is the right one; else send this one again"),
         Rejection::LinksLate(receipt) => links_late(receipt),
         Rejection::Busy => busy("the dictator is stopping, or has too much to do"),
+        Rejection::ReignEnded => reign_ended(),
     }
 }
 
@@ -167,6 +168,16 @@ pub(super) fn not_leader(leader: Option<&str>) -> Problem {
                 "send it again in a moment; if this stays, look at etcd and at the other dictators' logs",
             ),
     }
+}
+
+/// The lock was lost while the change was under way.
+fn reign_ended() -> Problem {
+    let (status, title) = status_and_title(Slug::NotLeader);
+    let detail = "this dictator lost the cluster's lock while the change was under way; \
+                  the one that holds it now finishes or undoes what was begun";
+    Problem::new(Slug::NotLeader.as_str(), title, status, detail)
+        .with_do("send it again: the answer will name the dictator that has the say")
+        .with_retry_after_s(RETRY_UNABLE_S)
 }
 
 /// `GET /master` before the first document.

@@ -309,7 +309,7 @@ async fn every_refusal_keeps_its_evidence() {
 
 #[tokio::test]
 async fn every_rejection_has_its_status() {
-    let cases: [(Rejection, u16, &str); 8] = [
+    let cases: [(Rejection, u16, &str); 9] = [
         (Rejection::StaleRevision { given: 1, in_force: 2 }, 409, "stale-revision"),
         (Rejection::RevisionConflict { revision: 2 }, 409, "revision-conflict"),
         (Rejection::PreconditionFailed { current: Some(9) }, 412, "precondition-failed"),
@@ -317,6 +317,7 @@ async fn every_rejection_has_its_status() {
         (Rejection::Superseded { by: "r2".to_owned() }, 409, "superseded"),
         (Rejection::LinksLate(Box::new(receipt())), 504, "links-late"),
         (Rejection::Busy, 503, "busy"),
+        (Rejection::ReignEnded, 503, "not-leader"),
         (
             Rejection::Refused(Box::new(Refusal::new(Slug::RecordNotWritable, "disk full", "make room"))),
             503,

@@ -34,13 +34,15 @@ impl Owner {
         let Some(running) = &mut self.running else { return };
         running.announced = true;
         "verify".clone_into(&mut running.change.step);
+        let may_act = self.nodes.may_act();
         if running.cause == "put" || receipt.outcome != "unchanged" {
             log_receipt(running.cause, receipt);
         }
         for asker in running.askers.iter_mut().filter(|asker| asker.wait == Wait::Promoted) {
             if let Some(reply) = asker.reply.take() {
                 let receipt = Receipt { request_id: asker.request_id.clone(), ..receipt.clone() };
-                let _ = reply.send(Ok(Answered::Receipt(Box::new(receipt), sequence)));
+                let answer = Answered::Receipt(Box::new(receipt), sequence);
+                let _ = reply.send(if may_act { Ok(answer) } else { Err(Rejection::ReignEnded) });
             }
         }
         if self.waiting.is_some() {
@@ -92,7 +94,7 @@ impl Owner {
                 Ok(Answered::Receipt(receipt, sequence))
             };
             if let Some(reply) = asker.reply {
-                let _ = reply.send(answer);
+                let _ = reply.send(self.current(answer));
             }
         }
     }
@@ -113,7 +115,7 @@ impl Owner {
         if running.cause == "put" {
             self.remember(running.cause, request_id, slug, Some(refusal.detail.clone()), None);
         }
-        answer(running.askers, || Err(Rejection::Refused(Box::new(refusal.clone()))));
+        answer(running.askers, || self.current(Err(Rejection::Refused(Box::new(refusal.clone())))));
     }
 
     fn remember(
