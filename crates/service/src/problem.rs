@@ -212,6 +212,7 @@ impl Problem {
     /// 404: nothing is served under this path.
     pub fn not_found(path: &str) -> Self {
         Problem::new("not-found", "Object Not Found", 404, format!("nothing is served at {path}"))
+            .with_do("see the daemon's page in docs/ for the paths it serves; they are case-sensitive")
     }
 
     /// 405: the path exists, the method does not. `allow` is the value of `Allow`.
@@ -221,7 +222,8 @@ impl Problem {
             "Method Not Allowed",
             405,
             format!("{path} does not answer {method}; it answers {allow}"),
-        );
+        )
+        .with_do("use one of the methods in the Allow header");
         match HeaderValue::from_str(allow) {
             Ok(value) => problem.with_header(header::ALLOW, value),
             Err(_) => problem,
@@ -230,7 +232,9 @@ impl Problem {
 
     /// 408: the request did not arrive in time.
     pub fn request_timeout(detail: impl Into<String>) -> Self {
-        Problem::new("request-timeout", "Request Timeout", 408, detail).closing()
+        Problem::new("request-timeout", "Request Timeout", 408, detail)
+            .with_do("send the request again, in one go")
+            .closing()
     }
 
     /// 413: the body is larger than the limit.
@@ -241,17 +245,8 @@ impl Problem {
             413,
             format!("the body is larger than {limit_bytes} bytes"),
         )
+        .with_do("send the document alone, with nothing around it")
         .closing()
-    }
-
-    /// 415: a content type that cannot be a document.
-    pub fn unsupported_media_type(content_type: &str) -> Self {
-        Problem::new(
-            "unsupported-media-type",
-            "Unsupported Media Type",
-            415,
-            format!("content type {content_type:?} is not understood; send the document as application/json"),
-        )
     }
 
     /// 421: the request names a host that is not ours.
@@ -267,22 +262,28 @@ impl Problem {
 
     /// 431: the request's header is too large.
     pub fn headers_too_large(detail: impl Into<String>) -> Self {
-        Problem::new("headers-too-large", "Request Header Fields Too Large", 431, detail).closing()
+        Problem::new("headers-too-large", "Request Header Fields Too Large", 431, detail)
+            .with_do("send fewer and shorter headers")
+            .closing()
     }
 
     /// 400: a query parameter that does not exist, or has a value it cannot have.
     pub fn unknown_parameter(detail: impl Into<String>) -> Self {
         Problem::new("unknown-parameter", "Unknown Parameter", 400, detail)
+            .with_do("correct the query of the URL; nothing was changed")
     }
 
     /// 400: the request breaks HTTP's own rules.
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Problem::new("bad-request", "Bad Request", 400, detail).closing()
+        Problem::new("bad-request", "Bad Request", 400, detail)
+            .with_do("correct the request; nothing was changed")
+            .closing()
     }
 
     /// 403: a web page of another origin is asking.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Problem::new("forbidden", "Forbidden", 403, detail)
+            .with_do("ask from a program and not from a page in a browser")
     }
 
     /// 500: a fault of ours. The detail goes to the client, the cause to the log.

@@ -152,7 +152,9 @@ impl Refusal {
             Unknown::Unreachable(_) | Unknown::Silent(_) => {
                 (Slug::NodeUnreachable, "start the node or mend the network, then send the document again")
             }
-            Unknown::Refuses(_) => (Slug::NodeRefused, "give the dictator's user what the node asks for"),
+            Unknown::Refuses(_) => {
+                (Slug::NodeRefused, "see to what the node asks for, then send the document again")
+            }
             Unknown::NotRedis(_) => (Slug::NotRedis, "correct address and port in the document"),
         };
         Self::new(slug, format!("{node} {unknown}"), advice).about(node)

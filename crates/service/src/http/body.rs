@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
-use axum::http::{Uri, header};
+use axum::http::Uri;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
@@ -12,10 +12,6 @@ use hyper::body::Body as _;
 use super::HttpLimits;
 use super::connection::Watch;
 use crate::problem::Problem;
-
-/// Content types under which a document may come: the type is not evidence, the bytes are parsed.
-const CONTENT_TYPES: [&str; 3] =
-    ["application/json", "application/x-www-form-urlencoded", "application/octet-stream"];
 
 /// The body of a request as an extractor: `async fn put(Document(bytes): Document)`.
 #[derive(Debug, Clone)]
@@ -29,19 +25,13 @@ impl<S: Send + Sync> FromRequest<S> for Document {
     }
 }
 
-/// Reads the whole body within the limits of the server it came through.
+/// Reads the whole body within the limits of the server it came through. The content type is not
+/// looked at: it is no evidence, and `curl -d` sends that of a form. The bytes are parsed.
 ///
 /// # Errors
-/// 415 for a content type that cannot be a document, 413 for too many bytes, 408 for too little haste.
+/// 413 for too many bytes, 408 for too little haste.
 pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let limits = request.extensions().get::<Arc<HttpLimits>>().cloned().unwrap_or_default();
-    if let Some(content_type) = request.headers().get(header::CONTENT_TYPE) {
-        let text = String::from_utf8_lossy(content_type.as_bytes());
-        let essence = text.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        if !essence.is_empty() && !CONTENT_TYPES.contains(&essence.as_str()) {
-            return Err(Problem::unsupported_media_type(&text));
-        }
-    }
     let watch = request.extensions().get::<Arc<Watch>>().cloned();
     // What is announced to be too large is refused before `100 Continue` invites the client to send it.
     if request.body().size_hint().lower() > limits.body_bytes_max as u64 {

@@ -129,6 +129,7 @@ fn problem_of(response: &Response, asked: &Asked) -> Problem {
         status if status.is_client_error() => {
             let detail = format!("{path} cannot be asked in this way");
             Problem::new("bad-request", "Bad Request", status.as_u16(), detail)
+                .with_do("correct the request; nothing was changed")
         }
         _ => Problem::internal("the request met a fault of the program"),
     }

@@ -168,22 +168,20 @@ async fn a_request_id_is_echoed_if_sane_and_made_otherwise() {
 }
 
 #[tokio::test]
-async fn content_types() {
+async fn no_content_type_matters() {
     for content_type in [
         "application/json",
         "application/JSON; charset=utf-8",
         "application/x-www-form-urlencoded",
         "application/octet-stream",
+        "text/plain",
+        "text/xml",
         "",
     ] {
         let (response, _) = ask(Request::put("/master").header("content-type", content_type), "{}").await;
         assert_eq!(response.status(), 200, "{content_type}");
     }
     assert_eq!(ask(Request::put("/master"), "{}").await.0.status(), 200);
-    for content_type in ["text/xml", "multipart/form-data; boundary=x", "application/yaml", "text/plain"] {
-        let (response, body) = problem(Request::put("/master").header("content-type", content_type)).await;
-        assert_eq!((response.status().as_u16(), &body["status"]), (415, &Value::from(415)), "{content_type}");
-    }
 }
 
 #[tokio::test]
