@@ -3,7 +3,10 @@
 //! dnsd is built with a DNS library; it is judged here by code that shares none of it. Only the
 //! record types it serves are decoded.
 
+mod server;
 mod wire;
+
+pub use server::{Answer, NameServer, Told};
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
