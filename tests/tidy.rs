@@ -26,8 +26,7 @@ const LARGER_FILES: &[(&str, usize)] = &[];
 const LARGER_FUNCTIONS: &[(&str, usize)] = &[];
 
 const PROGRAMS: [&str; 3] = ["dictator", "dnsd", "observer"];
-const CRATES: [&str; 7] =
-    ["coordination", "harness", "node", "resolve", "service", "simulation", "topology"];
+const CRATES: [&str; 7] = ["coordination", "harness", "node", "resolve", "service", "simulation", "topology"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
