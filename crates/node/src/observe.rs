@@ -28,7 +28,8 @@ use crate::settings::Settings;
 use crate::vitals::{paused, server_time_us};
 use crate::write_commands;
 
-/// How long a PUBLISH may take before writes count as held back.
+/// How long a PUBLISH may take before it is asked whether the node is slow or holds writes back, and once
+/// more after that.
 const PROBE_DEADLINE: Duration = Duration::from_millis(50);
 /// How long the probe's connection may take to come about.
 const PROBE_OPEN_DEADLINE: Duration = Duration::from_millis(200);
@@ -299,8 +300,24 @@ async fn feel_pause(
         return (Some(session), None);
     };
     let id = probe.id;
-    let probe_due = context.due.min(Instant::now() + PROBE_DEADLINE);
-    match probe.exchange(&[Line::publish_probe()], probe_due).await {
+    let line = [Line::publish_probe()];
+    let mut probing = std::pin::pin!(probe.exchange(&line, context.due));
+    let mut felt = tokio::time::timeout(PROBE_DEADLINE, &mut probing).await.ok();
+    if felt.is_none() {
+        // Slow is not paused. The node takes what is sent to it in turn: when it has answered a later
+        // question, it has come to the PUBLISH as well.
+        match session.exchange(&[Line::time()], context.due).await {
+            Ok((kept, _)) => session = kept,
+            Err(_) => return (None, None),
+        }
+        felt = tokio::time::timeout(PROBE_DEADLINE, &mut probing).await.ok();
+    }
+    let Some(felt) = felt else {
+        // The node still holds the PUBLISH; it goes with its connection.
+        let killed = session.exchange(&[Line::kill(id)], context.due).await;
+        return (killed.ok().map(|(session, _)| session), Some(true));
+    };
+    match felt {
         Ok((_, replies)) => match replies.first() {
             Some(Reply::Refused(error)) if error.is_lasting() => {
                 session.refused.insert("PUBLISH");
@@ -309,11 +326,6 @@ async fn feel_pause(
             Some(Reply::Number(_)) => (Some(session), Some(false)),
             _ => (Some(session), None),
         },
-        Err(Failure::NoReply(Unknown::Silent(_))) => {
-            // The node still holds the PUBLISH; it goes with its connection.
-            let killed = session.exchange(&[Line::kill(id)], context.due).await;
-            (killed.ok().map(|(session, _)| session), Some(true))
-        }
         Err(_) => (Some(session), None),
     }
 }
