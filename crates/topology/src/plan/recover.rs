@@ -65,6 +65,13 @@ pub(crate) fn target_fate(intent: &Intent, observation: &Observation) -> TargetF
     }
     let from_new_lineage =
         old.is_some_and(|old| old.replid == vitals.replid && old.replid2.as_ref() == Some(&intent.replid));
+    // It was filled by a later life of the old master, which it had never ceased to follow: nobody who is
+    // promoted follows anyone, and of what it held itself nothing is left to ask about.
+    let from_new_life = intent.from.as_ref().is_some_and(|from| {
+        observation.leader_of(&intent.to.node) == Some(&from.node)
+            && observation.vitals(&from.node).is_some_and(|later| later.replid == vitals.replid)
+    });
+    let from_new_lineage = from_new_lineage || from_new_life;
     if vitals.replid == intent.replid || from_new_lineage {
         TargetFate::NotPromoted
     } else {
@@ -207,6 +214,12 @@ fn unknown(situation: &Situation<'_>, intent: &Intent, slug: Slug, why: &str) ->
             _ => Ok(vec![Step::DropIntent { node: None }]),
         };
     }
+    if slug == Slug::UnresolvedHandover
+        && let Some(from) = &intent.from
+        && old.is_none()
+    {
+        return Err(old_master_silent(situation, intent, from, why));
+    }
     let from = intent.from.as_ref().map_or_else(|| "the old master".to_owned(), |from| from.node.to_string());
     let advice = match slug {
         Slug::OutcomeUnknown => {
@@ -219,6 +232,24 @@ fn unknown(situation: &Situation<'_>, intent: &Intent, slug: Slug, why: &str) ->
     let detail =
         format!("whether {} was promoted is not known: it {why}; {from} stays read-only", intent.to.node);
     Err(refusal(slug, intent, detail, advice))
+}
+
+/// The target can tell no more, and the old master, which may never have been demoted, does not answer.
+/// It may be taking writes: nothing is final before it was asked.
+fn old_master_silent(situation: &Situation<'_>, intent: &Intent, from: &Party, why: &str) -> Refusal {
+    let silent = situation.observation.nodes.get(&from.node).and_then(Observed::unknown);
+    let silent = silent.map_or_else(|| "was not asked".to_owned(), ToString::to_string);
+    let (to, from_node) = (&intent.to.node, &from.node);
+    refusal(
+        Slug::OutcomeUnknown,
+        intent,
+        format!(
+            "whether {to} was promoted is not known: it {why}; and whether {from_node} was demoted is not known: it {silent}"
+        ),
+        format!(
+            "start {from_node} or mend the network, this is retried by itself; if {from_node} is dead for good, name the node to keep as master and the run_id of {from_node} in `discard`"
+        ),
+    )
 }
 
 fn refusal(slug: Slug, intent: &Intent, detail: String, advice: String) -> Refusal {
