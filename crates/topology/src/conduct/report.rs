@@ -94,7 +94,7 @@ impl Conduct {
                 (_, Some(vitals)) => {
                     let link = self.link(vitals, leader);
                     if verified && link != "up" {
-                        let reason = format!("its link to the master is {link}");
+                        let reason = self.why_late(&slave, link);
                         pending.push(ReceiptPending { name: slave.clone(), reason });
                     }
                     attached.extend(self.node(&slave, vitals, Some(link)));
@@ -132,6 +132,17 @@ impl Conduct {
             steps: self.tally.steps.clone(),
             request_id: String::new(),
         }
+    }
+
+    fn why_late(&self, slave: &NodeName, link: &str) -> String {
+        let leader = self.record.granted.as_ref().and_then(|granted| self.observation.known(&granted.node));
+        let hindrance = self
+            .observation
+            .known(slave)
+            .zip(leader)
+            .and_then(|(slave, leader)| crate::plan::link_hindrance(slave, leader));
+        let because = hindrance.map_or_else(String::new, |hindrance| format!(": {hindrance}"));
+        format!("its link to the master is {link}{because}")
     }
 
     fn is_up(&self, vitals: Option<&Vitals>, leader: Option<&Vitals>) -> bool {

@@ -24,6 +24,15 @@ pub(super) fn loading(target: &NodeName) -> Refusal {
     .with("loading", true)
 }
 
+/// What an operator must put right on a slave before its link to this master can come up, if that shows.
+pub(crate) fn link_hindrance(slave: &NodeState, leader: &NodeState) -> Option<&'static str> {
+    let locked_out =
+        leader.settings.requires_password == Some(true) && slave.settings.has_master_auth == Some(false);
+    locked_out.then_some(
+        "the master requires a password and it has no masterauth; set that on it (CONFIG SET masterauth) and in its configuration file",
+    )
+}
+
 /// Refuses an unfit target; returns warnings about a fit one.
 pub(super) fn check(
     target: &NodeName,

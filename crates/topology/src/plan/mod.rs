@@ -29,6 +29,7 @@ use crate::observation::{NodeState, Observation, Offset, Unknown, Vitals};
 use crate::record::{Record, Wanted};
 use crate::refusal::{Refusal, Slug};
 
+pub(crate) use fitness::link_hindrance;
 pub(crate) use restart::position_on;
 pub use step::{Right, Step};
 
@@ -375,7 +376,9 @@ fn attachments(
             && state.vitals.replid == acting_state.vitals.replid;
         if !moves && follows {
             if !healthy {
-                let reason = "its link to the master is not up yet".to_owned();
+                let reason = fitness::link_hindrance(state, acting_state)
+                    .unwrap_or("its link to the master is not up yet")
+                    .to_owned();
                 plan.pending.push(Pending { node: slave.clone(), reason });
             }
             continue;
