@@ -85,7 +85,7 @@ impl Scene {
         let arguments = dictator.process().recipe().arguments.clone();
         let mut scene = Self { dictator, etcd, nodes, load: None, arguments };
         let answer = scene.put_until_leading(&scene.document(OLD));
-        assert_eq!(answer.json()["outcome"], "established", "{}", answer.text());
+        assert_eq!(answer.json()["master"]["port"], scene.nodes[OLD].address().port(), "{}", answer.text());
         scene.dictator.stop();
         scene.nodes.iter().for_each(wait_on_disk);
         let addresses = scene.nodes.iter().map(Redis::address).collect::<Vec<_>>();
@@ -156,7 +156,8 @@ impl Scene {
     fn put_until_leading(&self, document: &Value) -> HttpAnswer {
         wait_until("the dictator to hold the lock", STOP_DEADLINE, || {
             let answer = self.dictator.http().put("/master?wait=links", document);
-            if answer.status == 503 { Err(answer.text()) } else { Ok(answer.expect(200)) }
+            // A link that comes late is no fault on a busy machine.
+            if [503, 504].contains(&answer.status) { Err(answer.text()) } else { Ok(answer.expect(200)) }
         })
     }
 
