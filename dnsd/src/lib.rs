@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use resolve::Resolver;
-use service::admin::{self, Readiness};
+use service::admin::{self, Latch, Readiness};
 use service::http::HttpLimits;
 use service::metrics::Metrics;
 use service::shutdown::Tasks;
@@ -151,20 +151,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let readiness = Readiness::new();
     let slot = Arc::new(Slot::new(config.zone.clone())?);
     let directory = Arc::new(Directory::new(vec![Arc::clone(&slot)]));
-    let store = Store::new(&config.common.state_dir, &config.zone.cluster);
-    let kept = load(&config, &store).await?;
-    let mut publisher = Publisher::new(
-        Arc::clone(&slot),
-        Resolver::new(config.resolver.clone())?,
-        store,
-        counters.clone(),
-        readiness.latch("publication", "nothing was published yet"),
-    );
-    if let Some(kept) = kept
-        && let Err(error) = publisher.restore(kept)
-    {
-        tracing::error!(%error, "the last publication cannot be served; waiting for a new one");
-    }
+    let latch = readiness.latch("publication", "nothing was published yet");
+    let publisher = publisher(&config, &slot, &counters, latch).await?;
 
     let tasks = Tasks::new();
     let dns_stop = CancellationToken::new();
@@ -222,6 +210,25 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         tracing::warn!(?late, "stopped before everything had ended");
     }
     outcome
+}
+
+/// The publisher, already serving what an earlier process kept.
+async fn publisher(
+    config: &Config,
+    slot: &Arc<Slot>,
+    counters: &Counters,
+    latch: Latch,
+) -> Result<Publisher, RunError> {
+    let store = Store::new(&config.common.state_dir, &config.zone.cluster);
+    let kept = load(config, &store).await?;
+    let resolver = Resolver::new(config.resolver.clone())?;
+    let mut publisher = Publisher::new(Arc::clone(slot), resolver, store, counters.clone(), latch);
+    if let Some(kept) = kept
+        && let Err(error) = publisher.restore(kept)
+    {
+        tracing::error!(%error, "the last publication cannot be served; waiting for a new one");
+    }
+    Ok(publisher)
 }
 
 /// What an earlier process kept. A state folder that cannot be written to ends the start only if there is
