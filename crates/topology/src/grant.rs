@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use crate::address::NodeName;
 use crate::document::Document;
 use crate::observation::{Observation, Offset, ReplId, Vitals};
-use crate::plan::{Right, position_on};
+use crate::plan::{Right, keys_kept, position_on};
 use crate::record::{
     DISCARDS_MAX, Granted, Heartbeat, LEAVING_MAX, Record, Seen, SeenRole, UsedDiscard, Wanted,
 };
@@ -41,14 +41,21 @@ impl Record {
         self.generation =
             intent.as_ref().map_or(self.generation + 1, |intent| intent.generation.max(self.generation + 1));
         let previous = self.granted.take();
+        let carries = previous.as_ref().is_none_or(|previous| self.carries(&previous.replid, grant));
+        if !carries {
+            // What went before is in nobody's hands now but of those who still show it.
+            self.chain.clear();
+        }
         if let Some(previous) = &previous
             && previous.replid != vitals.replid
+            && carries
         {
             let end = self.end_after(&previous.replid, grant);
             self.end_lineage(previous.replid.clone(), end);
         }
         if let Some(intent) = &intent
             && intent.replid != vitals.replid
+            && carries
         {
             let end = self.end_after(&intent.replid, grant);
             self.end_lineage(intent.replid.clone(), end);
@@ -91,18 +98,35 @@ impl Record {
         });
     }
 
+    /// Whether the node that is granted now holds what was written before at all. One that came back empty,
+    /// or that takes the place of a given-up master without ever having followed it, does not.
+    fn carries(&self, replid: &ReplId, grant: &Grant<'_>) -> bool {
+        let seen_on_it = self.heartbeat.seen(grant.node).is_some_and(|seen| seen.replid == *replid);
+        let before = grant.observation.vitals(grant.node).unwrap_or(grant.vitals);
+        let kept = keys_kept(before) > 0;
+        match grant.right {
+            _ if position_on(grant.vitals, replid).is_some() => true,
+            Right::Resumed { .. } => kept,
+            Right::Replacement => kept && seen_on_it,
+            Right::Established | Right::MostAdvanced | Right::HandedOver { .. } | Right::Successor => true,
+        }
+    }
+
     /// How far the data of the node that is granted now contains a lineage.
     fn end_after(&self, replid: &ReplId, grant: &Grant<'_>) -> Offset {
         if let Some(position) = position_on(grant.vitals, replid) {
             return position.max(self.end_of(replid).unwrap_or(0));
         }
-        // The lineage is gone from the granted node (a restart with AOF). It holds what it was last seen
-        // with; and where nobody was given up, it was granted because nobody who answers holds more. What
-        // those hold who are away was not compared, and must not be taken for a part of it.
-        let own = self.heartbeat.seen(grant.node).filter(|seen| seen.replid == *replid);
-        let compared = grant.observation.all_known().filter(|_| grant.right != Right::Replacement);
+        // The lineage is gone from the granted node (a restart with AOF). Who replaces a master that was given
+        // up holds what it was itself last seen with: those who are away were not compared with it.
+        let replaces = grant.right == Right::Replacement;
+        let nodes = self.heartbeat.nodes.iter().filter(|seen| seen.replid == *replid);
+        let seen = nodes.filter(|seen| !replaces || seen.node == *grant.node).map(|seen| seen.offset);
+        // Whoever wrote the lineage itself was at least where any slave was seen, and it was granted again
+        // because nobody who answers holds more.
+        let compared = grant.observation.all_known().filter(|_| !replaces);
         let standing = compared.filter_map(|(_, state)| position_on(&state.vitals, replid));
-        own.map(|seen| seen.offset).into_iter().chain(standing).max().unwrap_or(0)
+        seen.chain(standing).max().unwrap_or(0)
     }
 
     /// Puts a document in force. Returns whether anything changed.

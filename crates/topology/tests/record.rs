@@ -277,6 +277,25 @@ fn who_replaces_a_dead_master_without_its_lineage_counts_only_what_itself_was_se
 }
 
 #[test]
+fn who_came_back_empty_carries_nothing_on() {
+    for right in [Right::Resumed { provable: false }, Right::Replacement] {
+        let mut record = before();
+        record.end_lineage(replid("R0"), 55);
+        let empty = Vitals { keys: 0, ..lone_master("a") };
+        granted_to(&mut record, "a", &empty, right, &wanted("a", &["b"]), &[]);
+        assert!(record.chain.is_empty(), "{right:?}: nobody may be attached for what a has lost");
+    }
+}
+
+#[test]
+fn who_replaces_a_dead_master_and_never_followed_it_carries_nothing_on() {
+    let mut record = before();
+    record.end_lineage(replid("R0"), 55);
+    granted_to(&mut record, "d", &lone_master("d"), Right::Replacement, &wanted("d", &["b"]), &[]);
+    assert!(record.chain.is_empty());
+}
+
+#[test]
 fn a_discard_that_was_used_is_spent_when_its_node_is_attached_and_not_before() {
     let mut record = before();
     let mut wanted = wanted("b", &["a"]);

@@ -62,6 +62,9 @@ fn same_life_of(
     node: &NodeName,
     state: &NodeState,
 ) -> Result<Acting, Refusal> {
+    if state.vitals.loading {
+        return Err(super::fitness::loading(node));
+    }
     let Some(following) = state.vitals.following() else {
         // Under another name it is recorded anew; a lone master's new lineage is noted without fuss.
         let adopt = (*node != granted.node).then_some(Right::Resumed { provable: true });

@@ -41,6 +41,9 @@ pub(super) fn find(situation: &Situation<'_>) -> Result<Acting, Refusal> {
     let Some(acting_state) = situation.observation.known(&acting) else {
         return Err(super::acting::unreachable(situation, &acting));
     };
+    if acting_state.vitals.loading {
+        return Err(super::fitness::loading(&acting));
+    }
     others_hold_nothing_else(situation, &acting, acting_state)?;
     if acting_state.vitals.is_master() {
         return Ok(Acting::Node { node: acting, adopt: Some(Right::Established) });

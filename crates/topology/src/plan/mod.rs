@@ -30,7 +30,7 @@ use crate::record::{Record, Wanted};
 use crate::refusal::{Refusal, Slug};
 
 pub(crate) use fitness::link_hindrance;
-pub(crate) use restart::position_on;
+pub(crate) use restart::{keys_kept, position_on};
 pub use step::{Right, Step};
 
 /// What the dictator may do, apart from what the document says.
@@ -170,14 +170,12 @@ pub fn plan(
     }
     if let Some(intent) = &record.intent {
         let steps = recover::recover(&situation, intent)?;
-        let strays = strays::beside_promotion(&situation, &steps);
-        return Ok(Plan::again(if strays.is_empty() { steps } else { strays }, Would::Switched));
+        return Ok(Plan::again(strays::parked_first(&situation, steps), Would::Switched));
     }
     match acting::find(&situation)? {
         acting::Acting::Node { node, adopt } => around(&situation, &node, adopt),
         acting::Acting::First { steps, would } => {
-            let strays = strays::beside_promotion(&situation, &steps);
-            Ok(Plan::again(if strays.is_empty() { steps } else { strays }, would))
+            Ok(Plan::again(strays::parked_first(&situation, steps), would))
         }
     }
 }

@@ -133,6 +133,7 @@ fn not_promoted(situation: &Situation<'_>, intent: &Intent) -> Result<Vec<Step>,
         && target.is_some_and(|target| {
             target.run_id == intent.to.run_id
                 && !target.is_master()
+                && !target.loading
                 && target.replid == intent.replid
                 && target.position() >= frozen
         });

@@ -176,22 +176,31 @@ fn absent_hold_no_more(situation: &Situation<'_>, granted: &Granted, most: Stand
     }
 }
 
+/// How many keys a restarted node surely brought with it. One without AOF may have come back empty, and
+/// what it holds may be what clients wrote to it since.
+pub(crate) fn keys_kept(vitals: &Vitals) -> u64 {
+    match vitals.write_calls {
+        _ if vitals.append_only => vitals.keys,
+        Some(calls) => vitals.keys.saturating_sub(calls),
+        None => 0,
+    }
+}
+
 fn by_keys(situation: &Situation<'_>, granted: &Granted, state: &NodeState) -> Result<Acting, Refusal> {
-    let richer = rivals(situation, &granted.node).filter(|(_, other)| other.vitals.keys > state.vitals.keys);
+    let kept = keys_kept(&state.vitals);
+    let richer = rivals(situation, &granted.node).filter(|(_, other)| other.vitals.keys > kept);
     // Of those that hold more, name the one that got furthest.
     let standing = |vitals: &Vitals| (position_on(vitals, &granted.replid), vitals.keys);
     if let Some((name, other)) = richer.max_by_key(|(_, other)| standing(&other.vitals)) {
-        let detail = format!(
-            "{} restarted with {} keys, while {name} holds {}",
-            granted.node, state.vitals.keys, other.vitals.keys
-        );
+        let detail =
+            format!("{} restarted with {kept} keys, while {name} holds {}", granted.node, other.vitals.keys);
         return Err(lost(situation, granted, state, name, &detail));
     }
     if waits_for_nobody(situation, granted) {
         return Ok(resume(granted, state, false));
     }
     let absent = situation.wanted.document.nodes().find(|node| situation.observation.known(node).is_none());
-    if let Some(absent) = absent.filter(|_| state.vitals.keys == 0) {
+    if let Some(absent) = absent.filter(|_| kept == 0) {
         return Err(Refusal::new(
             Slug::MasterLostData,
             format!(

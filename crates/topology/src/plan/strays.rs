@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Plan, Right, Situation, Step, same_node};
+use super::{Plan, Situation, Step, same_node};
 use crate::address::NodeName;
 use crate::observation::Vitals;
 
@@ -40,14 +40,19 @@ pub(super) fn strays(situation: &Situation<'_>, acting: &NodeName) -> Vec<Step> 
         .collect()
 }
 
-/// Members that came up as masters while another node is about to be promoted: parked first, since until
-/// they are attached two nodes would take writes.
-pub(super) fn beside_promotion(situation: &Situation<'_>, steps: &[Step]) -> Vec<Step> {
+/// Members that came up as masters while another node is about to become one are parked first, and it is
+/// looked again: until they are attached two nodes would take writes.
+pub(super) fn parked_first(situation: &Situation<'_>, steps: Vec<Step>) -> Vec<Step> {
     let promoted = steps.iter().find_map(|step| match step {
-        Step::Promote { node, right: Right::HandedOver { .. } | Right::Replacement } => Some(node),
+        Step::Promote { node, .. } | Step::Undo { node } => Some(node),
         _ => None,
     });
-    promoted.map(|node| strays(situation, node)).unwrap_or_default()
+    let planned = |stray: &Step| {
+        steps.iter().any(|step| matches!(step, Step::Park { .. }) && step.node() == stray.node())
+    };
+    let mut strays = promoted.map(|node| strays(situation, node)).unwrap_or_default();
+    strays.retain(|stray| !planned(stray));
+    if strays.is_empty() { steps } else { strays }
 }
 
 /// Nodes that left the document are parked where they can be reached.
