@@ -582,3 +582,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_slave_of_a_slave_is_attached_to_the_master_while_clients_write() {
+    // Parked and compared with an offset of its master that was read before, it seemed to be ahead.
+    let document = |master: &str, slaves: &[&str]| {
+        let slaves = slaves.iter().map(|slave| name(slave)).collect();
+        Document { master: name(master), slaves, discard: Vec::new() }
+    };
+    let mut story = Story {
+        world: World::new(&NODES, false),
+        record: Record::default(),
+        turns: vec![0],
+        tainted: BTreeSet::new(),
+    };
+    let first = document("c", &["a", "b"]);
+    let finish = story.change(Purpose::Apply(Wanted { document: first.clone(), revision: None }));
+    assert!(finish.result.is_ok(), "{:?}", finish.result);
+    story.world.clients_at = Some("c".to_owned());
+    (0..3).for_each(|_| story.world.write("c"));
+    story.world.follow("a", endpoint("b"));
+    let finish = story.change(Purpose::Enforce);
+    assert!(finish.result.is_ok(), "{:?}", finish.result);
+    assert_eq!(story.world.led_by("c"), ["a", "b"], "{:#?}", story.world.orders);
+    story.converged(&first);
+}

@@ -11,7 +11,7 @@ use super::{Conduct, Effect, RETRY_INTERVAL};
 use crate::address::NodeName;
 use crate::basis::{Basis, Reference};
 use crate::command::{Answer, Assigned, Failure, Reply};
-use crate::observation::{Unknown, Vitals};
+use crate::observation::{Unknown, View, Vitals};
 use crate::plan::{Pending, Right, loss};
 use crate::refusal::{Refusal, Slug};
 
@@ -49,6 +49,10 @@ impl Conduct {
             Ok(assigned) if assigned.accepted.is_ok() => assigned,
             other => return self.not_attached(node, &reason(other)),
         };
+        if let Some(View::Known(state)) = self.observation.nodes.get_mut(&node).map(|node| &mut node.view) {
+            // Its link is down by our order, whatever was observed before.
+            state.vitals = assigned.after.clone();
+        }
         let Some(leader) = self.leader_vitals(&to) else {
             return self.not_attached(node, "its master is gone");
         };

@@ -12,6 +12,9 @@ use crate::observation::{SessionId, Vitals};
 use crate::plan::{Right, Step};
 use crate::refusal::Refusal;
 
+/// Most slaves in a row between a slave and the master that feeds it.
+const CHAIN_NODES_MAX: usize = 8;
+
 /// The step of a hand-over that waits before it polls again.
 pub(super) const WAITING: &str = "wait";
 
@@ -133,8 +136,7 @@ impl Conduct {
         // A slave gets no data but its master's. Where that is anyone else than the new master or the
         // one demoted here, it may have got more since it was observed: it is parked and read again.
         let still = self.observation.vitals(&node).is_some_and(Vitals::is_parked);
-        let leader = self.observation.leader_of(&node);
-        let fed_by_ours = leader.is_some_and(|leader| *leader == to || self.demoted.as_ref() == Some(leader));
+        let fed_by_ours = self.is_fed_by(&node, &to);
         let demoted = self.demoted.as_ref() == Some(&node);
         let cannot_erase = basis == Basis::Lineage && (still || fed_by_ours || demoted);
         if cannot_erase || mutant::active(Mutant::AttachWithoutReading) {
@@ -142,6 +144,19 @@ impl Conduct {
         }
         let running = Running::AttachRead { node: node.clone(), to, at: self.now };
         self.assign(&node, Assignment::Parked, false, Reading::Full, running);
+    }
+
+    /// Whether a slave gets what it gets from a node or from the one demoted here, if by way of others.
+    fn is_fed_by(&self, node: &NodeName, to: &NodeName) -> bool {
+        let mut at = node;
+        for _ in 0..CHAIN_NODES_MAX {
+            let Some(leader) = self.observation.leader_of(at) else { return false };
+            if leader == to || self.demoted.as_ref() == Some(leader) {
+                return true;
+            }
+            at = leader;
+        }
+        false
     }
 
     pub(super) fn follow(&mut self, node: NodeName, to: &NodeName, basis: Basis) {
