@@ -83,6 +83,10 @@ impl Record {
         if grant.arrived {
             self.put_in_force(grant.wanted);
         }
+        // What this life was permitted to lose it has lost by now; what it takes from here on is granted.
+        for used in self.discards.iter_mut().filter(|used| used.discard.node == *grant.node) {
+            used.spent |= used.discard.run_id == vitals.run_id.0;
+        }
         self.granted = Some(Granted {
             node: grant.node.clone(),
             endpoint: grant.endpoint,
@@ -178,6 +182,18 @@ impl Record {
     pub fn settle_discards(&mut self, node: &NodeName) -> bool {
         let open = self.discards.iter_mut().filter(|used| used.discard.node == *node && !used.spent);
         open.map(|used| used.spent = true).count() > 0
+    }
+
+    /// Notes that a node may be attached by virtue of a discard, though nobody said so: the permission
+    /// is in use until the node is seen to follow. Returns whether anything changed.
+    pub fn note_discards(&mut self, node: &NodeName, wanted: &Wanted) -> bool {
+        let before = self.discards.len();
+        for discard in wanted.document.discard.iter().filter(|discard| discard.node == *node) {
+            if !self.discards.iter().any(|used| used.discard == *discard) {
+                self.discards.push_back(UsedDiscard { discard: discard.clone(), spent: false });
+            }
+        }
+        self.discards.len() != before
     }
 
     fn use_discards_of(&mut self, node: &NodeName, wanted: &Wanted) {

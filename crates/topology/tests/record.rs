@@ -309,6 +309,35 @@ fn a_discard_that_was_used_is_spent_when_its_node_is_attached_and_not_before() {
 }
 
 #[test]
+fn a_life_that_is_granted_again_cannot_be_given_up_by_the_same_discard() {
+    let mut record = before();
+    let mut wanted_b = wanted("b", &["a"]);
+    wanted_b.document.discard = vec![discard("a")];
+    granted_to(&mut record, "b", &lone_master("b"), Right::Replacement, &wanted_b, &[]);
+    // The order that attached it had no reply and ran late; nobody settled the discard.
+    granted_to(
+        &mut record,
+        "a",
+        &lone_master("a"),
+        Right::HandedOver { frozen: 0 },
+        &wanted("a", &["b"]),
+        &[],
+    );
+    assert!(record.discards.iter().all(|used| used.spent), "{:?}", record.discards);
+}
+
+#[test]
+fn a_discard_whose_attachment_nobody_confirmed_is_in_use_and_not_spent() {
+    let mut record = before();
+    record.discards.clear();
+    let mut wanted = wanted("b", &["a"]);
+    wanted.document.discard = vec![discard("a")];
+    assert!(record.note_discards(&name("a"), &wanted));
+    assert_eq!(record.discards.iter().map(|used| used.spent).collect::<Vec<_>>(), [false]);
+    assert!(!record.note_discards(&name("a"), &wanted), "once is enough");
+}
+
+#[test]
 fn a_lone_master_that_took_a_new_lineage_is_followed() {
     let mut record = before();
     let moved = Vitals { replid: replid("R1b"), offset: 140, ..vitals("a", Role::Master) };

@@ -89,6 +89,13 @@ impl Conduct {
                 self.next_steps();
             }
             other => {
+                if basis == Basis::Discarded
+                    && let Some(wanted) = self.wanted()
+                {
+                    // It may run late and erase what was permitted: then the permission must not be
+                    // found unused once the node follows.
+                    self.dirty |= self.record.note_discards(&node, &wanted);
+                }
                 let why = reason(other);
                 self.not_attached(node, &why);
             }
