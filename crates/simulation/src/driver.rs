@@ -109,6 +109,11 @@ impl Dictator {
         self.up
     }
 
+    /// Whether its connection to a node is up.
+    pub(crate) fn reaches(&self, node: NodeIndex) -> bool {
+        self.lines.get(node).is_some_and(|line| line.ready)
+    }
+
     /// Until when it may believe to hold the lock.
     pub(crate) fn mandate_until(&self) -> Time {
         self.lease_until

@@ -46,7 +46,7 @@ impl World {
     /// A record names the node that takes writes. Where that is the published node in a later life
     /// whose disk did not keep its offset, the design lets it resume if no slave shows more keys, and
     /// calls that unprovable: what it lost then is excused.
-    pub(crate) fn ledger_granted(&mut self, before: &Record, record: &Record) {
+    pub(crate) fn ledger_granted(&mut self, dictator: usize, before: &Record, record: &Record) {
         let (Some(old), Some(new)) = (&before.granted, &record.granted) else { return };
         let Some(node) = self.nodes.iter().position(|node| node.run_id == new.run_id) else { return };
         let state = &self.nodes[node];
@@ -64,10 +64,11 @@ impl World {
             shown && known(&replid(restored))
         });
         let keys = |node: &Node| self.visible_keys(node);
-        let more = self
-            .nodes
-            .iter()
-            .any(|other| other.power == Power::Running && !other.loading && keys(other) > keys(state));
+        // A slave that the dictator cannot ask does not hold a resumption up.
+        let more = self.nodes.iter().enumerate().any(|(index, other)| {
+            let asked = other.power == Power::Running && self.dictators[dictator].reaches(index);
+            asked && !other.loading && keys(other) > keys(state)
+        });
         if comparable || more {
             return;
         }

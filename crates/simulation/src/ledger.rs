@@ -133,8 +133,8 @@ impl World {
 
     /// A dictator's order overrides what people ordered.
     pub(crate) fn ledger_ordered(&mut self, node: NodeIndex, part: Part) {
-        self.nodes[node].ordered = true;
         if part == Part::Master {
+            self.nodes[node].ordered = true;
             self.ledger.appointed.push((node, self.nodes[node].life));
         }
         self.ledger.meddled.retain(|(other, ..)| *other != node);

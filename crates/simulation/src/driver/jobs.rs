@@ -123,7 +123,7 @@ impl World {
             Effect::Order { ticket, order } => self.send_order(d, ticket, order),
             Effect::Save { ticket, record } => {
                 let before = std::mem::take(&mut self.dictators[d].record);
-                self.ledger_granted(&before, &record);
+                self.ledger_granted(d, &before, &record);
                 self.dictators[d].record = before;
                 if let Some(wanted) = &record.wanted {
                     self.members = (0..self.nodes.len())
