@@ -90,6 +90,14 @@ impl<'a> Operator<'a> {
         }
     }
 
+    /// Tells the dictator, if there is one, of a move that was not its own. It accepts one move by
+    /// others as a continuation of the history it knows, and rightly refuses what it cannot trace.
+    pub(crate) fn make_known(&self, master: usize) {
+        if let Some(dictator) = self.dictator {
+            dictator.http().put("/master?wait=links", &document(self.nodes, master)).expect(200);
+        }
+    }
+
     /// Waits until everyone follows the node with this index, links up.
     pub(crate) fn wait_followers(&mut self, master: usize) {
         let port = self.address(master).port().to_string();

@@ -282,6 +282,9 @@ impl Stage<'_> {
         let later = Counters::read(self.nodes);
         evidence.extend(later.delayed_syncs_since(&counters));
         evidence.extend(evidence::latency_events(self.nodes));
+        if way != Way::Ours {
+            self.operator.make_known(to);
+        }
         self.current = to;
         let number = self.numbers.entry(way.flag()).or_default();
         *number += 1;
