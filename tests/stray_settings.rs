@@ -9,7 +9,7 @@ use harness::cluster::{
 use harness::redis::RedisOptions;
 use harness::wait::ensure;
 use harness::{Daemon, HttpAnswer, Load, LoadOptions, Redis, topology, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const NOTICED_DEADLINE: Duration = Duration::from_secs(10);
 /// Writes that show that the load goes on.
@@ -94,10 +94,20 @@ fn a_slave_without_masterauth_is_pending_and_the_reason_says_so() {
     assert_eq!(late["port"], nodes[2].address().port(), "{late}");
     let reason = late["reason"].as_str().expect("a reason");
     assert!(reason.contains("masterauth"), "{reason}");
+    // Who asks to wait for links waits for this one too, though there is nothing to be changed.
+    let (http, body) = (dictator.http(), document.to_string());
+    let waiting =
+        std::thread::spawn(move || http.try_request("PUT", "/master?wait=links", &[], body.as_bytes()));
+    wait_until("the change to look at the links", NOTICED_DEADLINE, || {
+        let status = dictator.status();
+        ensure(status["change"]["step"] == "verify" || waiting.is_finished(), status.to_string())
+    });
     // Mended, it needs nobody's help.
     let mut connection = nodes[2].connect();
     connection.command(&["AUTH", "secret"]).expect("an answer");
     connection.command(&["CONFIG", "SET", "masterauth", "secret"]).expect("an answer");
+    let receipt = waiting.join().expect("the request does not panic").expect("an answer").expect(200).json();
+    assert_eq!((&receipt["outcome"], &receipt["pending"]), (&"unchanged".into(), &json!([])), "{receipt}");
     wait_until("the slave's link", NOTICED_DEADLINE, || {
         let status = dictator.status();
         ensure(status["drift"] == false, status.to_string())

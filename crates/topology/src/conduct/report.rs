@@ -11,6 +11,9 @@ use crate::receipt::{Receipt, ReceiptName, ReceiptNode, ReceiptPending};
 impl Conduct {
     /// All steps are taken: answer, then look after the links.
     pub(super) fn announce(&mut self) {
+        if matches!(self.job.purpose, super::Purpose::Apply(_)) {
+            self.await_late_links();
+        }
         let quiet = self.tally.would == Would::Unchanged && self.tally.told.is_empty();
         if quiet {
             return self.conclude();
@@ -20,6 +23,17 @@ impl Conduct {
         self.verify_until = self.now + self.limits.verify_timeout;
         self.effects.push(Effect::Announce(Box::new(receipt)));
         self.look_at_links();
+    }
+
+    /// A slave that follows already and whose link is not up yet is waited for like one that was just told.
+    fn await_late_links(&mut self) {
+        let granted = self.record.granted.as_ref().map(|granted| &granted.node);
+        let late = self.tally.pending.iter().map(|pending| &pending.node).filter(|node| {
+            let leader = self.observation.leader_of(node);
+            leader.is_some() && leader == granted && !self.tally.told.contains(node)
+        });
+        let late: Vec<NodeName> = late.cloned().collect();
+        self.tally.told.extend(late);
     }
 
     /// After the answer: every look at the links ends here.
