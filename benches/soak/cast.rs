@@ -10,6 +10,7 @@
 //! runs, for up to two seconds, so that a kill alone can cost acknowledged writes; that would be
 //! redis's loss, and this run would have to call it ours.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,8 @@ pub(crate) struct Cast {
     pub(crate) speaker: usize,
     /// The node that was last known to take writes.
     pub(crate) master: usize,
+    /// Lives that were named in a `discard` before; each can be given up once.
+    pub(crate) given_up: BTreeSet<String>,
 }
 
 impl Cast {
@@ -84,7 +87,17 @@ impl Cast {
         let notify = [dictators[0].url("/master"), dnsd.url("/dns")];
         let options = expecting_anything().flag("--notify-timeout", "8s");
         let observer = Daemon::observer(&etcd.url(), &notify, &options);
-        Self { observer, dictators, dnsd, etcd, nodes, foreign, speaker: 0, master: 0 }
+        Self {
+            observer,
+            dictators,
+            dnsd,
+            etcd,
+            nodes,
+            foreign,
+            speaker: 0,
+            master: 0,
+            given_up: BTreeSet::new(),
+        }
     }
 
     /// The document that makes one node master and all others but `left_out` its slaves.

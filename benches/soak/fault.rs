@@ -67,6 +67,8 @@ pub(crate) enum Fault {
     NodeFrozen(Part),
     /// Held or lost at the proxy.
     Wire(Part, Ill),
+    /// The target ends while its promotion is under way, before or after it has run.
+    TargetLost,
     /// A slave is not there during several moves.
     SlaveAway,
     /// `kill -9`.
@@ -92,7 +94,7 @@ pub(crate) enum Fault {
 }
 
 /// Every fault with how often it is drawn, compared with the others.
-const CHANCES: [(Fault, u32); 23] = [
+const CHANCES: [(Fault, u32); 24] = [
     (Fault::NodeKilled(Part::Master), 6),
     (Fault::NodeKilled(Part::Target), 6),
     (Fault::NodeKilled(Part::Bystander), 4),
@@ -105,6 +107,7 @@ const CHANCES: [(Fault, u32); 23] = [
     (Fault::Wire(Part::Target, Ill::ReplyLost), 5),
     (Fault::Wire(Part::Bystander, Ill::ReplyLost), 2),
     (Fault::Wire(Part::Master, Ill::Stalled), 5),
+    (Fault::TargetLost, 6),
     (Fault::SlaveAway, 3),
     (Fault::DictatorKilled, 10),
     (Fault::DictatorFrozen, 6),
@@ -144,6 +147,7 @@ impl Fault {
             Self::Wire(_, Ill::Held) => "command held back",
             Self::Wire(_, Ill::Stalled) => "replication stalled",
             Self::Wire(..) => "command held back, its reply lost",
+            Self::TargetLost => "target killed at its promotion",
             Self::SlaveAway => "slave away for several moves",
             Self::DictatorKilled => "dictator killed",
             Self::DictatorFrozen => "dictator frozen",
@@ -190,6 +194,7 @@ impl Fault {
             Self::EtcdFrozen => (Subject::Etcd, Ill::Frozen),
             Self::DnsdKilled => (Subject::Dnsd, Ill::Dead),
             Self::ObserverKilled => (Subject::Observer, Ill::Dead),
+            Self::TargetLost => (Subject::Node(to), Ill::Dead),
             Self::SlaveLeft | Self::Stray | Self::ForeignNode | Self::StaleRevision => return None,
         };
         let longest_ms = match self {
@@ -242,6 +247,11 @@ pub(crate) fn begin(cast: &mut Cast, subject: Subject, ill: Ill, chance: &mut Rn
         (Subject::Etcd, Ill::Dead) => cast.etcd.kill(),
         (Subject::Etcd, _) => cast.etcd.process().freeze(),
     }
+}
+
+/// Holds the next promotion of a node back.
+pub(crate) fn hold_promotion(cast: &Cast, index: usize) {
+    cast.nodes[index].proxy.hold_at(PROMOTION);
 }
 
 /// Heals it.

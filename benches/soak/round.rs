@@ -31,6 +31,8 @@ const FAULTY_PERCENT: u32 = 60;
 const TRIGGER_PERCENT: u32 = 20;
 /// A fault strikes up to this long after its move was asked for, in milliseconds.
 const STRIKE_MS: std::ops::Range<u64> = 0..30;
+/// A promotion that is held back waits this long for its target's end, in milliseconds.
+const PROMOTION_MS: std::ops::Range<u64> = 15..80;
 /// How often due healings are looked for.
 const TICK: Duration = Duration::from_millis(3);
 /// How long after the end of a fault a switch still counts as touched by it.
@@ -62,6 +64,7 @@ struct Round<'a> {
     /// The last move succeeded, so its target takes writes.
     sure: bool,
     calm: bool,
+    tell: bool,
 }
 
 /// Plays one round.
@@ -76,8 +79,19 @@ pub(crate) fn play(settings: &Settings, number: u64, cast: &mut Cast, tally: &mu
     let load = Load::start(options);
     let (troubles, touched, events) = (Vec::new(), Vec::new(), Vec::new());
     let before = tally.violations.len();
-    let mut round =
-        Round { cast, tally, chance, load, key, troubles, touched, events, sure: false, calm: settings.calm };
+    let mut round = Round {
+        cast,
+        tally,
+        chance,
+        load,
+        key,
+        troubles,
+        touched,
+        events,
+        sure: false,
+        calm: settings.calm,
+        tell: settings.tell,
+    };
     round.play();
     let events = round.finish();
     tally.rounds += 1;
@@ -133,7 +147,7 @@ impl Round<'_> {
         if let Some(fault) = fault.filter(|fault| *fault == Fault::SlaveLeft) {
             count(&mut self.tally.faults, fault.name());
         }
-        let early = self.chance.bool();
+        let early = self.chance.bool() && fault != Some(Fault::TargetLost);
         if early && let Some(fault) = fault {
             self.strike(fault, (from, to));
             let wait = Duration::from_millis(self.chance.u64(STRIKE_MS) * 10);
@@ -148,7 +162,21 @@ impl Round<'_> {
         };
         let document = self.cast.document(to, left_out);
         self.note(format!("{way:?} {from} -> {to}, without {left_out:?}"));
+        let wire = Subject::Wire(to);
+        let held = fault == Some(Fault::TargetLost) && !self.is_struck(wire);
+        if held {
+            fault::hold_promotion(self.cast, to);
+        }
         let asked = operator::ask(self.cast, way, document);
+        if held {
+            // Long enough for a hand-over to come to its promotion.
+            let wait = Duration::from_millis(self.chance.u64(PROMOTION_MS));
+            self.rest(wait);
+            if self.chance.bool() {
+                // It is done, and nobody hears of it.
+                self.cast.nodes[to].proxy.release_and_lose_the_reply();
+            }
+        }
         if !early && let Some(fault) = fault {
             let wait = Duration::from_millis(self.chance.u64(STRIKE_MS));
             self.rest(wait);
@@ -158,6 +186,9 @@ impl Round<'_> {
             self.rest(TICK);
         }
         let answer = asked.join().unwrap_or_else(|_| Answer::None("the asking thread panicked".to_owned()));
+        if held {
+            self.cast.nodes[to].proxy.release();
+        }
         self.sure = self.judge(&answer);
         if self.sure {
             self.cast.master = to;
@@ -169,8 +200,7 @@ impl Round<'_> {
 
     fn strike(&mut self, fault: Fault, parts: (usize, usize)) {
         let Some((subject, ill, lasting)) = fault.strike(parts, self.cast, &mut self.chance) else { return };
-        let taken = self.troubles.iter().any(|trouble| trouble.subject == subject);
-        if taken || self.troubles.len() >= TROUBLES_MAX {
+        if self.is_struck(subject) || self.troubles.len() >= TROUBLES_MAX {
             return;
         }
         if let (Subject::Node(index), Ill::Dead) = (subject, ill) {
@@ -181,6 +211,10 @@ impl Round<'_> {
         fault::begin(self.cast, subject, ill, &mut self.chance);
         count(&mut self.tally.faults, fault.name());
         self.troubles.push(Trouble { subject, ill, since, until: Instant::now() + lasting });
+    }
+
+    fn is_struck(&self, subject: Subject) -> bool {
+        self.troubles.iter().any(|trouble| trouble.subject == subject)
     }
 
     /// Faults that must meet a healthy cluster: what they show is only sure there.
@@ -295,6 +329,8 @@ impl Round<'_> {
     /// Asks the one who has the say, and does what refusals advise where that loses nothing.
     fn follow_advice(&mut self, answer: Answer) {
         let mut answer = answer;
+        // A refusal names one node at a time; what was permitted for the one before stays permitted.
+        let mut permitted: Vec<Value> = Vec::new();
         for _ in 0..REMEDIES_MAX {
             let problem = match &answer {
                 Answer::Http(http) => http.json(),
@@ -313,10 +349,16 @@ impl Round<'_> {
             }
             self.heal_all();
             self.look_for_the_master();
-            let Some(document) = operator::remedy(self.cast, &self.key, &problem) else {
+            let Some(mut document) = operator::remedy(self.cast, &self.key, &problem) else {
                 self.note(format!("no safe advice in {problem}"));
                 return;
             };
+            let mut more = document["discard"].as_array().cloned().unwrap_or_default();
+            more.iter_mut().filter(|entry| !permitted.contains(entry)).for_each(|entry| self.renew(entry));
+            permitted.extend(more.into_iter().filter(|entry| !permitted.contains(entry)).collect::<Vec<_>>());
+            if !permitted.is_empty() {
+                document["discard"] = permitted.clone().into();
+            }
             self.note(format!("following the advice: {document}"));
             count(&mut self.tally.remedies, slug);
             answer = operator::put(self.cast.http(), "", &[], &document);
@@ -324,6 +366,20 @@ impl Round<'_> {
                 return;
             }
         }
+    }
+
+    /// A life can be given up once. One that was named before is ended, and its node's next life is named.
+    fn renew(&mut self, entry: &mut Value) {
+        let named = |cast: &Cast, entry: &Value| cast.index_of(&format!(":{}", entry["port"]));
+        let Some(index) = named(self.cast, entry) else { return };
+        if self.cast.given_up.contains(entry["run_id"].as_str().unwrap_or_default()) {
+            self.note(format!("node {index} is restarted: this life of it was given up once before"));
+            self.count_full_resyncs(index);
+            fault::begin(self.cast, Subject::Node(index), Ill::Dead, &mut self.chance);
+            self.cast.nodes[index].redis.start_again();
+            entry["run_id"] = self.cast.nodes[index].redis.run_id().into();
+        }
+        self.cast.given_up.insert(entry["run_id"].as_str().unwrap_or_default().to_owned());
     }
 
     fn turn_to_the_leader(&mut self, problem: &Value) {
@@ -406,7 +462,11 @@ impl Round<'_> {
     }
 
     fn note(&mut self, what: String) {
-        self.events.push(format!("{:10.3} s  {what}", self.load.elapsed().as_secs_f64()));
+        let event = format!("{:10.3} s  {what}", self.load.elapsed().as_secs_f64());
+        if self.tell {
+            eprintln!("{event}");
+        }
+        self.events.push(event);
     }
 
     fn violation(&mut self, what: String) {

@@ -10,6 +10,7 @@ cargo bench --bench soak -- [options]
   --seed S        what chance begins with (drawn and printed, if not given)
   --dictators N   1, or 2 that share the cluster by a lock in etcd (1)
   --calm          break nothing; the same moves for comparison
+  --tell          tell everything while it is done
   --markdown      print the table in markdown";
 
 /// How long a run takes if nothing is said.
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) dictators: usize,
     /// Nothing is broken.
     pub(crate) calm: bool,
+    /// Everything is told while it is done.
+    pub(crate) tell: bool,
     /// The table in markdown.
     pub(crate) markdown: bool,
 }
@@ -48,6 +51,7 @@ impl Settings {
             seed: fastrand::u64(..=u64::from(u32::MAX)),
             dictators: 1,
             calm: false,
+            tell: false,
             markdown: false,
         };
         while let Some(argument) = arguments.next() {
@@ -64,6 +68,7 @@ impl Settings {
                     count @ 1..=DICTATORS_MAX => settings.dictators = usize::try_from(count).unwrap_or(1),
                     _ => return Err("--dictators: 1 or 2".to_owned()),
                 },
+                "--tell" => settings.tell = true,
                 "--calm" => settings.calm = true,
                 "--markdown" => settings.markdown = true,
                 other => return Err(format!("{other} is not an option")),
