@@ -15,9 +15,9 @@
 
 use std::time::{Duration, Instant};
 
-use harness::proxy::{DEMOTION, PAUSE, PROMOTION};
+use harness::proxy::{ATTACHMENT, DEMOTION, PAUSE, PROMOTION};
 use harness::redis::masters;
-use harness::several::{ATTACHMENT, options};
+use harness::several::options;
 use harness::wait::{ensure, wait_until};
 use harness::{Load, LoadOptions, Several};
 

@@ -16,8 +16,8 @@
 
 use std::time::Duration;
 
-use harness::proxy::{DEMOTION, PAUSE, PROMOTION};
-use harness::several::{ATTACHMENT, options};
+use harness::proxy::{ATTACHMENT, DEMOTION, PAUSE, PROMOTION};
+use harness::several::options;
 use harness::wait::{ensure, wait_until};
 use harness::{Load, LoadOptions, Several};
 

@@ -34,6 +34,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
+pub mod servers;
 pub mod several;
 pub mod wait;
 pub mod whole;

@@ -150,6 +150,17 @@ impl Redis {
         );
     }
 
+    /// Starts it with another configuration or program next time; port and data stay.
+    ///
+    /// # Panics
+    /// When redis.conf cannot be written.
+    pub fn reconfigure(&mut self, options: &RedisOptions) {
+        let path = self.folder.path();
+        std::fs::write(path.join("redis.conf"), config::text(options, self.address, path))
+            .expect("redis.conf can be written");
+        self.process.recipe_mut().program.clone_from(&options.program);
+    }
+
     /// Deletes the data of a stopped node, as a lost disk would.
     ///
     /// # Panics

@@ -21,8 +21,6 @@ use crate::{Etcd, Proxy};
 pub const RECORD_KEY: &str = "/dictator/redis-1/record";
 /// The lock that one of them holds.
 pub const LOCK_KEY: &str = "/dictator/redis-1/lock";
-/// Bytes of an attachment to a proxy, whose port has five digits.
-pub const ATTACHMENT: &[u8] = b"REPLICAOF\r\n$9\r\n127.0.0.1\r\n$5\r\n";
 
 /// How long another may take until it has the say and has done what it was asked: leases, retries and a
 /// busy machine.

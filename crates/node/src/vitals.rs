@@ -43,6 +43,7 @@ pub fn vitals(text: &str, writes: Option<&BTreeSet<String>>) -> Result<Vitals, I
             .text_or_none("master_failover_state")?
             .is_some_and(|state| state != "no-failover"),
         version: version(info.text("redis_version")?)?,
+        valkey: info.text_or_none("valkey_version")?.map(version).transpose()?,
         cluster,
         sentinel,
         unexpected_errors: info.number_or_none("unexpected_error_replies")?.unwrap_or(0),

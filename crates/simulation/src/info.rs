@@ -71,6 +71,7 @@ impl World {
             loading: state.loading,
             failover_running: false,
             version: Version { major: if state.cuts_slaves { 6 } else { 7 }, minor: 2, patch: 0 },
+            valkey: None,
             cluster: false,
             sentinel: false,
             unexpected_errors: 0,

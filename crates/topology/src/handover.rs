@@ -90,7 +90,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The target takes writes.
-    Promoted(Promoted),
+    Promoted(Box<Promoted>),
     /// Nothing changed; the acting master still takes writes.
     Unchanged(Refusal),
     /// A command's outcome is not known. The intent stays open.
@@ -406,11 +406,11 @@ impl HandOver {
         if !proven {
             return self.park_target(self.changed(Who::To, "promote", &after));
         }
-        self.end(End::Promoted(Promoted {
+        self.end(End::Promoted(Box::new(Promoted {
             frozen: self.goal,
             applied: before.position(),
             write_gap: now.saturating_sub(self.paused_at),
             after,
-        }))
+        })))
     }
 }

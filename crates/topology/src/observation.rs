@@ -119,6 +119,8 @@ pub struct Vitals {
     pub failover_running: bool,
     /// `redis_version`.
     pub version: Version,
+    /// `valkey_version`, where the server is one: every valkey says `redis_version:7.2.4`.
+    pub valkey: Option<Version>,
     /// `redis_mode:cluster` or `cluster_enabled:1`.
     pub cluster: bool,
     /// `redis_mode:sentinel`.
@@ -144,6 +146,20 @@ pub struct Vitals {
 }
 
 impl Vitals {
+    /// Whether this server is older than another: of two valkeys by their own version, else by the redis
+    /// they are compatible with.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        match (self.valkey, other.valkey) {
+            (Some(ours), Some(theirs)) => ours < theirs,
+            _ => self.version < other.version,
+        }
+    }
+
+    /// The server as messages call it: `7.0.15`, `valkey 8.1.1`.
+    pub fn server(&self) -> String {
+        self.valkey.map_or_else(|| self.version.to_string(), |valkey| format!("valkey {valkey}"))
+    }
+
     /// Takes writes, as far as redis is concerned.
     pub fn is_master(&self) -> bool {
         self.role == Role::Master

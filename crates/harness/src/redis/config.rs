@@ -32,6 +32,8 @@ pub struct RedisOptions {
     pub born: Born,
     /// Further lines of redis.conf, after all others.
     pub lines: Vec<String>,
+    /// Settings, by name, that the server does not know; their lines are left out.
+    pub unknown_settings: Vec<String>,
     /// The server's program, for tests with another version.
     pub program: PathBuf,
 }
@@ -42,6 +44,7 @@ impl Default for RedisOptions {
             persistence: Persistence::Aof,
             born: Born::Unassigned,
             lines: Vec::new(),
+            unknown_settings: Vec::new(),
             program: "redis-server".into(),
         }
     }
@@ -90,5 +93,7 @@ pub(super) fn text(options: &RedisOptions, address: SocketAddr, folder: &Path) -
         text.push_str(line);
         text.push('\n');
     }
-    text
+    let known =
+        |line: &&str| options.unknown_settings.iter().all(|name| line.split(' ').next() != Some(name));
+    text.lines().filter(known).map(|line| format!("{line}\n")).collect()
 }

@@ -72,6 +72,7 @@ fn a_paused_writable_slave_of_valkey() {
     assert!(!following.read_only && following.syncing);
     assert_eq!(following.applied, 900, "what was applied, not what was read");
     assert_eq!(vitals.version, Version { major: 7, minor: 2, patch: 4 });
+    assert_eq!(vitals.valkey, Some(Version { major: 8, minor: 1, patch: 1 }));
     assert_eq!(paused(VALKEY_8_1), Ok(Some(true)));
     assert_eq!(server_time_us(VALKEY_8_1), Ok(Some(1_750_000_000_000_000)));
 }

@@ -63,16 +63,17 @@ pub(super) fn check(
         )
         .with("evicted_keys", vitals.evicted_keys));
     }
-    if vitals.version < leader.version {
+    if vitals.is_older_than(leader) {
         return Err(unfit(
             format!(
                 "{target} runs {}, older than {} on {acting}; it may not know every command or format",
-                vitals.version, leader.version
+                vitals.server(),
+                leader.server()
             ),
             format!("upgrade {target} first; in a rolling upgrade the master comes last"),
         )
-        .with("version", vitals.version.to_string())
-        .with("acting_version", leader.version.to_string()));
+        .with("version", vitals.server())
+        .with("acting_version", leader.server()));
     }
     let skew_ms = state.clock_skew_ms - acting_state.clock_skew_ms;
     if skew_ms.abs() > CLOCK_SKEW_MS_MAX {

@@ -76,6 +76,7 @@ pub(crate) fn vitals(node: &str, role: Role) -> Vitals {
         loading: false,
         failover_running: false,
         version: Version { major: 7, minor: 0, patch: 15 },
+        valkey: None,
         cluster: false,
         sentinel: false,
         unexpected_errors: 0,
