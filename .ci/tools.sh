@@ -10,6 +10,9 @@ tools_packages() {
     redis-cli) echo redis-tools ;;
     etcd) echo etcd-server ;;
     etcdctl) echo etcd-client ;;
+    ip) echo iproute2 ;;
+    nft) echo nftables ;;
+    nsenter) echo util-linux ;;
     dig) echo bind9-dnsutils ;;
     protoc) echo protobuf-compiler libprotobuf-dev ;;
     cc) echo gcc libc6-dev ;;

@@ -142,9 +142,26 @@ impl Daemon {
         panic!("{program} did not start, {STARTS_MAX} times");
     }
 
+    /// A dictator with its folder but not running, for a host of its own; [`Self::start_again`] starts it.
+    ///
+    /// # Panics
+    /// When there is no temporary folder.
+    pub fn prepare_dictator(http: SocketAddr, options: &DaemonOptions) -> Self {
+        Self::prepare_at("dictator", http, &options.clone().switch("--insecure-no-auth"), &|_| Vec::new())
+    }
+
     fn prepare(program: &str, options: &DaemonOptions, more: &dyn Fn(SocketAddr) -> Vec<String>) -> Self {
+        Self::prepare_at(program, free_address(), options, more)
+    }
+
+    fn prepare_at(
+        program: &str,
+        http: SocketAddr,
+        options: &DaemonOptions,
+        more: &dyn Fn(SocketAddr) -> Vec<String>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (http, dns) = (free_address(), free_address());
+        let dns = free_address();
         let state = folder.path().join("state");
         let mut arguments = vec!["--listen".into(), http.to_string()];
         arguments.extend(["--state-dir".into(), state.display().to_string()]);

@@ -50,6 +50,16 @@ impl Etcd {
         panic!("etcd did not start, {STARTS_MAX} times");
     }
 
+    /// A member with its folder but not running, for a host of its own; [`Self::start_again`] starts it.
+    ///
+    /// # Panics
+    /// When there is no temporary folder.
+    pub fn prepare(client: SocketAddr, peer: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let process = Process::new(recipe(folder.path().to_path_buf(), client, peer));
+        Self { process, client, folder }
+    }
+
     /// Its client URL, `http://127.0.0.1:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.client)

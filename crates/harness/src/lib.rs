@@ -26,6 +26,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod dns;
 pub mod etcd;
+pub mod hosts;
 pub mod http;
 pub mod load;
 pub mod logs;
