@@ -68,6 +68,7 @@ struct State {
     hold: Hold,
     rewrite: Option<Rewrite>,
     stalled: bool,
+    delay: Duration,
     /// Those that have not ended; a proxy that lives for an hour does not keep what is over.
     connections: Vec<Weak<Connected>>,
 }
@@ -120,6 +121,7 @@ impl Proxy {
                 hold: Hold::No,
                 rewrite: None,
                 stalled: false,
+                delay: Duration::ZERO,
                 connections: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -178,6 +180,11 @@ impl Proxy {
     pub fn stall_replication(&self, stalled: bool) {
         self.shared.lock().stalled = stalled;
         self.shared.changed.notify_all();
+    }
+
+    /// Lets everything arrive later by this much, in both directions, as over a long way.
+    pub fn delay(&self, by: Duration) {
+        self.shared.lock().delay = by;
     }
 
     /// Changes every reply of connections made from now on.
@@ -299,6 +306,9 @@ fn pump_commands(connected: &Connected, shared: &Shared, between: &Between) -> i
         if length == 0 {
             return Ok(());
         }
+        // The lock is not held while the thread sleeps.
+        let delay = shared.lock().delay;
+        std::thread::sleep(delay);
         let overlap = seen.len().min(DEMOTION.len());
         seen.drain(..seen.len() - overlap);
         seen.extend_from_slice(&chunk[..length]);
@@ -321,6 +331,9 @@ fn pump(mut from: impl Read, mut to: &TcpStream, shared: &Shared, between: &Betw
         if length == 0 {
             return Ok(());
         }
+        // The lock is not held while the thread sleeps.
+        let delay = shared.lock().delay;
+        std::thread::sleep(delay);
         if between.replication.load(Ordering::SeqCst) {
             shared.wait_flowing();
         }
