@@ -306,7 +306,6 @@ fn pump_commands(connected: &Connected, shared: &Shared, between: &Between) -> i
         if length == 0 {
             return Ok(());
         }
-        // The lock is not held while the thread sleeps.
         let delay = shared.lock().delay;
         std::thread::sleep(delay);
         let overlap = seen.len().min(DEMOTION.len());
@@ -331,7 +330,6 @@ fn pump(mut from: impl Read, mut to: &TcpStream, shared: &Shared, between: &Betw
         if length == 0 {
             return Ok(());
         }
-        // The lock is not held while the thread sleeps.
         let delay = shared.lock().delay;
         std::thread::sleep(delay);
         if between.replication.load(Ordering::SeqCst) {
