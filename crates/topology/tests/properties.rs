@@ -40,9 +40,8 @@ fn cases(cases: u32) -> ProptestConfig {
     }
 }
 
-/// The same from a recorded seed, unless `PROPTEST_RNG_SEED` names another. Other seeds still find two
-/// changes in a hundred stories that end in a safe standstill instead of convergence; they stand under "Open
-/// findings" in docs/losslessness.md, and this becomes random again when they are settled.
+/// The same from a recorded seed, unless `PROPTEST_RNG_SEED` names another. Other seeds still find the ends
+/// that stand under "Open findings" in docs/losslessness.md; this becomes random again when they are settled.
 fn recorded(count: u32) -> ProptestConfig {
     const SEED: u64 = 1;
     let config = cases(count);
