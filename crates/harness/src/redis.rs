@@ -28,6 +28,8 @@ use crate::wait::{ensure, wait_until};
 const READY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long slaves may take to catch up and links to come up in [`wait_links_up`].
 const SYNC_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a digest may take; redis reads through a gigabyte in several seconds.
+const DIGEST_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a SIGTERM may take: redis writes its RDB file before it ends.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// Attempts to start on a fresh port, should another process take it in between.
@@ -262,9 +264,11 @@ impl Redis {
     /// # Panics
     /// When the node does not answer or DEBUG is not enabled.
     pub fn digest(&self) -> String {
-        match self.command("DEBUG DIGEST") {
-            Reply::Simple(digest) => digest,
-            other => panic!("DEBUG DIGEST at {}: {other}", self.address),
+        let mut connection = self.connect();
+        let reply = connection.set_reply_deadline(DIGEST_DEADLINE);
+        match reply.and_then(|()| connection.command(&["DEBUG", "DIGEST"])) {
+            Ok(Reply::Simple(digest)) => digest,
+            other => panic!("DEBUG DIGEST at {}: {other:?}", self.address),
         }
     }
 
