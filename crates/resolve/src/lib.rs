@@ -23,5 +23,5 @@ mod resolver;
 mod settings;
 
 pub use error::{Reason, ResolveError};
-pub use resolver::{Resolved, Resolver};
+pub use resolver::{Resolved, Resolver, Target};
 pub use settings::{NameServerError, Settings, SettingsError, parse_name_server};

@@ -25,6 +25,8 @@ use crate::settings::{Effective, Settings, SettingsError};
 const LOOKUPS_MAX: usize = 32;
 /// SRV records of one name that are used; a node is one instance, a list this long is a mistake.
 const SRV_RECORDS_MAX: usize = 16;
+/// SRV records of one service that are told as they are; a Kubernetes service has one for each pod.
+const TARGETS_MAX: usize = 256;
 /// The label pair in front of a service name (RFC 2782).
 const SERVICE_PREFIX: &str = "_redis._tcp.";
 
@@ -36,6 +38,15 @@ pub struct Resolver {
     settings: Settings,
     /// The servers in force, replaced when resolv.conf names others.
     session: Mutex<Arc<Session>>,
+}
+
+/// What an SRV record says, its target not looked up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The host, in lower case, without trailing dot.
+    pub host: String,
+    /// The port.
+    pub port: u16,
 }
 
 struct Session {
@@ -91,6 +102,34 @@ impl Resolver {
                 Ok(candidates)
             }
             Err(Reason::NotFound) => self.resolve_in(&session, &hosts, &with_port).await,
+            Err(reason) => Err(ResolveError {
+                name: NodeName { address: name.clone(), port: None },
+                reason,
+                asked: lookup.asked,
+                servers: session.effective.servers.clone(),
+            }),
+        }
+    }
+
+    /// The SRV records at the name itself, as they are: for those who want names and no addresses. Sorted,
+    /// without duplicates, never empty.
+    ///
+    /// # Errors
+    /// [`ResolveError`] within the deadline of the settings.
+    pub async fn targets(&self, name: &Address) -> Result<Vec<Target>, ResolveError> {
+        let (session, hosts) = self.begin().await;
+        let deadline = Instant::now() + self.settings.deadline;
+        let mut lookup = Lookup { session: &session, hosts: &hosts, deadline, asked: Vec::new() };
+        match lookup.records_at(&name.to_string(), TARGETS_MAX).await {
+            Ok(records) => {
+                let mut targets: Vec<Target> = records
+                    .into_iter()
+                    .map(|(target, port)| Target { host: text_of(&target), port })
+                    .collect();
+                targets.sort_unstable();
+                targets.dedup();
+                Ok(targets)
+            }
             Err(reason) => Err(ResolveError {
                 name: NodeName { address: name.clone(), port: None },
                 reason,
@@ -194,34 +233,35 @@ impl Lookup<'_> {
     }
 
     async fn services_at(&mut self, owner: &str) -> Result<Vec<SocketAddr>, Reason> {
+        let services = self.records_at(owner, SRV_RECORDS_MAX).await?;
+        for (target, _) in &services {
+            self.asked.push(format!("A/AAAA {target}"));
+        }
+        let this = &*self;
+        let found =
+            try_join_all(services.iter().map(|(target, port)| this.target(target, *port))).await?.concat();
+        if found.is_empty() {
+            let detail = format!("no target of the SRV records at {owner} has an address");
+            return Err(Reason::BadAnswer { detail });
+        }
+        Ok(found)
+    }
+
+    /// The targets and ports at a name, or at the first of the search list that has any.
+    async fn records_at(&mut self, owner: &str, records_max: usize) -> Result<Vec<(Name, u16)>, Reason> {
         for candidate in self.candidates(owner)? {
             self.asked.push(format!("SRV {candidate}"));
-            let records = match self.session.client.lookup(&candidate, RecordType::SRV, self.deadline).await {
-                Err(Reason::NotFound) => continue,
-                other => other?,
-            };
-            let services = check_services(&candidate, records)?;
-            for (target, _) in &services {
-                self.asked.push(format!("A/AAAA {target}"));
+            match self.session.client.lookup(&candidate, RecordType::SRV, self.deadline).await {
+                Err(Reason::NotFound) => {}
+                other => return check_services(&candidate, other?, records_max),
             }
-            let this = &*self;
-            let found = try_join_all(services.iter().map(|(target, port)| this.target(target, *port)))
-                .await?
-                .concat();
-            if found.is_empty() {
-                return Err(Reason::BadAnswer {
-                    detail: format!("no target of the SRV records at {candidate} has an address"),
-                });
-            }
-            return Ok(found);
         }
         Err(Reason::NotFound)
     }
 
     /// Addresses of an SRV target, which is a complete name; none if it does not exist.
     async fn target(&self, target: &Name, port: u16) -> Result<Vec<SocketAddr>, Reason> {
-        let text = target.to_ascii().trim_end_matches('.').to_ascii_lowercase();
-        if let Some(ips) = self.hosts.get(&text) {
+        if let Some(ips) = self.hosts.get(&text_of(target)) {
             return Ok(with_port(ips, port));
         }
         match self.addresses_at(target).await {
@@ -280,7 +320,7 @@ impl Lookup<'_> {
 }
 
 /// The targets and ports of SRV records that can be used.
-fn check_services(owner: &Name, records: Vec<RData>) -> Result<Vec<(Name, u16)>, Reason> {
+fn check_services(owner: &Name, records: Vec<RData>, records_max: usize) -> Result<Vec<(Name, u16)>, Reason> {
     let services: Vec<(Name, u16)> = records
         .into_iter()
         .filter_map(|record| match record {
@@ -291,9 +331,9 @@ fn check_services(owner: &Name, records: Vec<RData>) -> Result<Vec<(Name, u16)>,
     if services.iter().all(|(target, _)| target.is_root()) {
         return Err(Reason::NotAvailable);
     }
-    if services.len() > SRV_RECORDS_MAX {
+    if services.len() > records_max {
         let count = services.len();
-        let detail = format!("{count} SRV records at {owner}; at most {SRV_RECORDS_MAX} are used");
+        let detail = format!("{count} SRV records at {owner}; at most {records_max} are used");
         return Err(Reason::BadAnswer { detail });
     }
     for (target, port) in &services {
@@ -306,6 +346,11 @@ fn check_services(owner: &Name, records: Vec<RData>) -> Result<Vec<(Name, u16)>,
         }
     }
     Ok(services)
+}
+
+/// A name as people write it.
+fn text_of(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
 
 fn with_port(ips: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {

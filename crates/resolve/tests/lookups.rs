@@ -347,3 +347,27 @@ async fn a_service_that_is_not_redis_has_its_own_port_and_no_service_prefix() {
     assert_eq!(find("10.0.0.4").await.unwrap(), addresses(&["10.0.0.4:80"]));
     assert_eq!(find("gone.docker").await.unwrap_err().reason, Reason::NotFound);
 }
+
+#[tokio::test]
+async fn targets_are_told_as_they_are_and_nobody_asks_for_their_addresses() {
+    const OWNER: &str = "dyn.caches.svc.cluster.local.";
+    let record = |pod: usize| {
+        let target = Name::from_ascii(format!("dynomite-{pod:02}.Dyn.svc.cluster.local.")).unwrap();
+        (OWNER.to_owned(), RData::SRV(SRV::new(0, 100, 22122, target)))
+    };
+    let server = Script::default()
+        .reply(OWNER, RecordType::SRV, Reply::TruncatedThen((0..40).map(record).collect()))
+        .srv("gone.cluster.local.", &[(1, ".")])
+        .serve()
+        .await;
+    let resolver = Resolver::new(settings(&[&server], &["svc.cluster.local", "cluster.local"])).unwrap();
+    let found = resolver.targets(&"dyn.caches.svc".parse().unwrap()).await.unwrap();
+    assert_eq!(found.len(), 40, "a service may have more members than a node has addresses");
+    assert_eq!((found[0].host.as_str(), found[0].port), ("dynomite-00.dyn.svc.cluster.local", 22122));
+    assert!(server.asked().iter().all(|question| question.starts_with("SRV ")), "{:?}", server.asked());
+
+    let error = resolver.targets(&"gone.cluster.local".parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.reason, Reason::NotAvailable);
+    let error = resolver.targets(&"other".parse().unwrap()).await.unwrap_err();
+    assert_eq!((error.reason, error.asked.len()), (Reason::NotFound, 3));
+}

@@ -92,6 +92,11 @@ impl Server {
         *self.script.write().unwrap() = script;
     }
 
+    /// How many questions came so far.
+    pub(crate) fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
     /// Questions in the order they came, each once.
     pub(crate) fn asked(&self) -> Vec<String> {
         let mut once = Vec::new();
