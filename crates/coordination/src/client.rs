@@ -166,7 +166,7 @@ impl Etcd {
     }
 
     /// Asks member after member until one answers.
-    async fn read<T, Ask, Answer>(
+    pub(crate) async fn read<T, Ask, Answer>(
         &self,
         operation: &'static str,
         deadline: Duration,
@@ -199,7 +199,7 @@ impl Etcd {
     }
 
     /// Sends a write once, over a session that has answered before.
-    async fn write<T, Ask, Answer>(
+    pub(crate) async fn write<T, Ask, Answer>(
         &self,
         operation: &'static str,
         deadline: Duration,
@@ -266,7 +266,7 @@ impl Etcd {
 }
 
 /// A read that nobody answered, or that was refused.
-struct Failed {
+pub(crate) struct Failed {
     last: Failure,
 }
 
@@ -275,7 +275,7 @@ impl Failed {
         Self { last }
     }
 
-    fn of_read(self, operation: &'static str, endpoints: &Endpoints) -> EtcdError {
+    pub(crate) fn of_read(self, operation: &'static str, endpoints: &Endpoints) -> EtcdError {
         match self.last {
             Failure::Transient(reason) => {
                 EtcdError::Unreachable { operation, endpoints: endpoints.to_string(), reason }

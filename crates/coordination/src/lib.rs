@@ -10,6 +10,7 @@
 //!   every reconnect. A missed event costs delay, never correctness.
 //! * [`Etcd`] asks one question at a time, of every member in turn, by a deadline.
 //! * [`Leadership`] holds a lock under a lease and reports its loss by its own clock.
+//! * [`KeptKeys`] keeps a set of keys as wanted, under a lease, whatever happens to them or to etcd.
 //!
 //! Rejected: the balanced channel of the client (it spreads calls over members at random, so a read and
 //! the watch that follows it may come from different members, and one dead member fails every n-th
@@ -23,14 +24,17 @@ mod backoff;
 mod client;
 mod endpoint;
 mod error;
+mod kept;
 mod key;
 mod leadership;
+mod set;
 mod watch;
 
 pub use backoff::Backoff;
 pub use client::Etcd;
 pub use endpoint::{Endpoint, EndpointError, Endpoints};
 pub use error::EtcdError;
+pub use kept::{KeptKeys, Keys, Upkeep};
 pub use key::{KeyState, KeyVersion, ReadAt};
 pub use leadership::{Holder, Holding, LEASE_TTL_DEFAULT, Leadership, PutIfHeldError};
 pub use watch::{Health, KeyWatch, Phase, watch_key};
