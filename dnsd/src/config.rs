@@ -4,12 +4,16 @@
 //! and `TTL_REFRESH` were read and ignored; here they count. `ETCD_PEERS` is accepted and not needed: what
 //! is published is kept in the state folder, not in etcd.
 
+mod discovery;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
 use service::config::{Common, DnsServer, Exit, Program, Secret, Setting, Sound, parse_duration};
+
+pub use discovery::{Discovery, Seeds};
 
 use crate::zone::ZoneSettings;
 
@@ -101,6 +105,62 @@ pub const PROGRAM: Program = Program {
             help: "Domains appended to short names; default: those of /etc/resolv.conf",
             ..Setting::BLANK
         },
+        Setting {
+            flag: "seeds-rack",
+            value_name: "NAME",
+            default: Some("localrack"),
+            legacy_env: &["DYN_RACK"],
+            help: "Rack of every node in the list of seeds for Dynomite",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "seeds-dc",
+            value_name: "NAME",
+            default: Some("localdc"),
+            legacy_env: &["DYN_DC"],
+            help: "Datacenter of every node in the list of seeds",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "seeds-token",
+            value_name: "DIGITS",
+            legacy_env: &["DYN_TOKEN"],
+            help: "What stands before a node's number in its token; default: nothing",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "seeds-host",
+            value_name: "HOST",
+            legacy_env: &["HOSTNAME"],
+            help: "The host Dynomite runs on, which is never told about; default: this host's name",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "seeds-service",
+            value_name: "NAME",
+            legacy_env: &["DYN_SVC"],
+            help: "Headless service whose SRV records name the seeds; default: they are those published",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "seeds-namespace",
+            value_name: "NAME",
+            legacy_env: &["POD_NAMESPACE"],
+            help: "Kubernetes namespace of --seeds-service",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "seeds-at-root",
+            help: "Give the list of seeds as the answer to GET / too",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "skydns-etcd",
+            value_name: "URL",
+            repeatable: true,
+            help: "Members of the etcd in which SkyDNS or CoreDNS looks; the publication is written there too",
+            ..Setting::BLANK
+        },
     ],
 };
 
@@ -123,6 +183,8 @@ pub struct Config {
     pub peers: Vec<SocketAddr>,
     /// Asked of clients of the Sentinel protocol.
     pub sentinel_password: Option<Secret>,
+    /// The faces that are not DNS.
+    pub discovery: Discovery,
 }
 
 /// Where the password of the Sentinel face comes from if no file is named.
@@ -172,6 +234,7 @@ where
     });
     let peers: Vec<SocketAddr> = reader.take_list("peers");
     let sentinel_password = reader.secret("sentinel-password-file", SENTINEL_CREDENTIAL, SENTINEL_VARIABLE);
+    let discovery = discovery::take(&mut reader);
     if reader.environment().get("ETCD_PEERS").is_some_and(|peers| !peers.is_empty()) {
         reader
             .warning("ETCD_PEERS is not needed: dnsd answers DNS itself and keeps its state in --state-dir");
@@ -189,6 +252,7 @@ where
             sentinel_listen,
             peers,
             sentinel_password,
+            discovery: discovery?,
         })
     })();
     reader.finish(config)

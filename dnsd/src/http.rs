@@ -2,7 +2,10 @@
 //!
 //! Both also stand at `/clusters/{cluster}/dns`, where a daemon of several clusters will have them. The
 //! handlers know HTTP and nothing else: what may be published is decided by the publisher, what it looks
-//! like as JSON by `view`.
+//! like as JSON by `view`, and as lines of text by `roles`.
+
+pub mod roles;
+pub mod seeds;
 
 use std::sync::Arc;
 
@@ -150,7 +153,7 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, Problem
         .map_err(|_| Problem::unknown_parameter(format!("{name} must be a number, found {text:?}")))
 }
 
-/// A header that may stand once; `If-Match` may repeat, its values are one list.
+/// A header that may stand once; those of tags may repeat, their values are one list.
 fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
     let mut values = Vec::new();
     for value in headers.get_all(name) {
@@ -159,7 +162,8 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Proble
             .map_err(|_| Problem::unknown_parameter(format!("{name} has characters that no value has")))?;
         values.push(text.trim());
     }
-    if values.len() > 1 && *name != header::IF_MATCH {
+    let is_list = [header::IF_MATCH, header::IF_NONE_MATCH].contains(name);
+    if values.len() > 1 && !is_list {
         return Err(Problem::unknown_parameter(format!("{name} is given {} times", values.len())));
     }
     Ok((!values.is_empty()).then(|| values.join(", ")))

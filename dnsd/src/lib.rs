@@ -6,6 +6,8 @@
 //!                        │   state (kept on disk before it is served)
 //!                        ▼
 //!                    directory ◀── answer (pure: packet to answer) ◀── face::udp, face::tcp
+//!                        ▲
+//!                        └──────── sentinel, roles, seeds (asked), skydns (tells etcd)
 //! ```
 //!
 //! Invariants. One task, the publisher, decides what is served. A publication never changes; it is
@@ -22,7 +24,10 @@ pub mod metrics;
 pub mod problems;
 pub mod publication;
 pub mod publisher;
+pub mod roles;
+pub mod seeds;
 pub mod sentinel;
+pub mod skydns;
 pub mod state;
 pub mod timestamp;
 pub mod view;
@@ -33,6 +38,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use resolve::Resolver;
 use service::admin::{self, Latch, Readiness};
 use service::http::HttpLimits;
@@ -40,13 +46,15 @@ use service::metrics::Metrics;
 use service::shutdown::Tasks;
 use service::{durable, notify};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::directory::{Directory, Slot};
 use crate::metrics::Counters;
 use crate::publisher::{INBOX_MAX, Publisher};
+use crate::seeds::service::Found;
+use crate::seeds::{Placement, Seeds, Source};
 use crate::state::{Kept, StateError, Store};
 
 /// How long tasks may take to end, in milliseconds: a publication that waits for name servers ends first.
@@ -155,6 +163,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let publisher = publisher(&config, &slot, &counters, latch).await?;
 
     let tasks = Tasks::new();
+    let discovery = discovery(&config, &slot, &mut metrics, &tasks, &shutdown).await?;
     let dns_stop = CancellationToken::new();
     let mut running = Vec::new();
     for socket in listeners.udp {
@@ -177,7 +186,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let publisher_stop = CancellationToken::new();
     let publishing = publisher.run(received, config.refresh_interval, publisher_stop.clone());
     running.push(("publisher", tasks.spawn("publisher", publishing)));
-    let router = http::routes(http::Face { slot, inbox }).merge(admin::routes(readiness, Arc::new(metrics)));
+    let router = discovery
+        .merge(http::routes(http::Face { slot, inbox }))
+        .merge(admin::routes(readiness, Arc::new(metrics)));
     let limits = HttpLimits { allow_hosts: config.common.allow_hosts.clone(), ..HttpLimits::default() };
     let serving = service::http::serve(listeners.http, router, limits, shutdown.clone());
     running.push(("http", tasks.spawn("http", serving)));
@@ -210,6 +221,51 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         tracing::warn!(?late, "stopped before everything had ended");
     }
     outcome
+}
+
+/// What tells of the publication without DNS: by HTTP, the routes returned, and in etcd.
+async fn discovery(
+    config: &Config,
+    slot: &Arc<Slot>,
+    metrics: &mut Metrics,
+    tasks: &Tasks,
+    shutdown: &CancellationToken,
+) -> Result<Router, RunError> {
+    if let Some(etcd) = config.discovery.skydns_etcd.clone() {
+        let in_force = skydns::gauge(metrics.registry());
+        let following = skydns::follow(Arc::clone(slot), etcd, in_force, shutdown.clone());
+        tasks.spawn("skydns", following);
+    }
+    let seeds = seeds(config, slot, tasks, shutdown).await?;
+    let roles = http::roles::routes(Arc::clone(slot), shutdown.clone());
+    Ok(roles.merge(http::seeds::routes(seeds, config.discovery.seeds.at_root)))
+}
+
+/// The list for Dynomite. If a service names its peers, they are looked for from now on.
+async fn seeds(
+    config: &Config,
+    slot: &Arc<Slot>,
+    tasks: &Tasks,
+    shutdown: &CancellationToken,
+) -> Result<Arc<Seeds>, RunError> {
+    let config::Seeds { rack, dc, token_prefix, own_host, service, .. } = config.discovery.seeds.clone();
+    let own_host = match own_host {
+        Some(own_host) => own_host,
+        None => seeds::host_name().await,
+    };
+    let placement = Placement { rack, dc, token_prefix, own_host };
+    let source = match service {
+        None => Source::Publication(Arc::clone(slot)),
+        Some(name) => {
+            let (sender, found) = watch::channel(Found::default());
+            let resolver = Resolver::new(config.resolver.clone())?;
+            let following =
+                seeds::service::follow(name, placement.clone(), resolver, sender, shutdown.clone());
+            tasks.spawn("seeds", following);
+            Source::Service(found)
+        }
+    };
+    Ok(Arc::new(Seeds::new(placement, source)))
 }
 
 /// The publisher, already serving what an earlier process kept.

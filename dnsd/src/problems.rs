@@ -6,6 +6,7 @@ use topology::document::{DocumentError, DocumentErrorKind};
 
 use crate::admission::{Refusal, entity_tag};
 use crate::publisher::PutError;
+use crate::roles::{Asked, Role, Told};
 use crate::zone::MembersError;
 
 /// How long a client should wait before it comes again, in seconds.
@@ -114,4 +115,32 @@ pub fn stopping() -> Problem {
 pub fn not_published() -> Problem {
     Problem::new("not-published", "Nothing Published", 404, "nothing was published yet")
         .with_do("PUT a topology to /dns, or look why the observer does not")
+}
+
+/// Too many requests wait for news.
+pub fn too_many_waiters(most: usize) -> Problem {
+    let detail = format!("{most} requests are waiting for news already, and more are not kept");
+    Problem::new("busy", "Busy", 503, detail)
+        .with_do("ask without `after`, or put one relay between the many and dnsd")
+        .with_retry_after_s(RETRY_AFTER_S)
+}
+
+/// The node does not have the role, as far as is published.
+pub fn not_in_role(node: &Asked, role: Role, told: Option<&Told>) -> Problem {
+    let detail = match told {
+        Some(told) => format!("{node} is no {role} at revision {}", told.tag.revision),
+        None => format!("{node} is no {role}: nothing was published yet"),
+    };
+    let published: Vec<&str> = told.into_iter().flat_map(|told| told.text.lines()).collect();
+    Problem::new("not-in-role", "Not in This Role", 503, detail)
+        .with_node(node.to_string())
+        .with_evidence("published", published)
+        .with_do("send this role's connections to a node that has it; GET /dns shows who is what")
+}
+
+/// There is no list of seeds to give out, and there never was one.
+pub fn no_seeds(reason: &str) -> Problem {
+    Problem::new("no-seeds", "No Seeds", 503, reason)
+        .with_do("nothing at a first start, Dynomite asks again; later see --seeds-service and --seeds-host")
+        .with_retry_after_s(RETRY_AFTER_S)
 }

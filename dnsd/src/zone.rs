@@ -54,6 +54,16 @@ pub struct Member {
     pub ips: Vec<IpAddr>,
 }
 
+impl Member {
+    /// The one address that is told where only one can be, the same for everybody: clients compare
+    /// addresses as text.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        let first_of = |wanted: fn(&&IpAddr) -> bool| self.ips.iter().find(wanted);
+        let ip = first_of(|ip| ip.is_ipv4()).or_else(|| first_of(|ip| ip.is_ipv6()))?;
+        Some(SocketAddr::new(*ip, self.port))
+    }
+}
+
 /// A slave that is not published, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {

@@ -163,7 +163,7 @@ async fn what_is_no_document_and_what_is_no_path() {
         ("PUT", "/dns?wait=links", 400),
         ("GET", "/dns?verbose", 400),
         ("POST", "/dns", 405),
-        ("PUT", "/master", 404),
+        ("PUT", "/master", 405),
     ] {
         let reply = request(dnsd.http, method, path, &[], DOCUMENT).await;
         assert_eq!(reply.status, status, "{method} {path}: {}", reply.body);

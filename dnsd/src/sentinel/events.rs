@@ -1,6 +1,8 @@
 //! What subscribers are told when a publication takes another's place. Pure.
 
-use super::view::{COMMON_NAME, Monitored, endpoint, master};
+use crate::zone::Member;
+
+use super::view::{COMMON_NAME, Monitored, master};
 
 /// One message on one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub fn between(before: &Monitored, now: &Monitored, is_only: bool) -> Vec<Event>
             monitored
                 .publication
                 .iter()
-                .flat_map(|publication| publication.members.slaves.iter().filter_map(endpoint))
+                .flat_map(|publication| publication.members.slaves.iter().filter_map(Member::endpoint))
                 .collect::<Vec<_>>()
         };
         let known = slaves(before);

@@ -4,7 +4,7 @@
 //! Fields and their order are those of redis (`sentinel.c`, addReplySentinelRedisInstance). Several client
 //! libraries parse every number they know by name, so all of them are there and are numbers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::publication::Publication;
@@ -55,17 +55,9 @@ impl View {
     }
 }
 
-/// The one address of a member that clients are told, the same for everybody: several clients compare
-/// addresses as text.
-pub fn endpoint(member: &Member) -> Option<SocketAddr> {
-    let first_of = |wanted: fn(&&IpAddr) -> bool| member.ips.iter().find(wanted);
-    let ip = first_of(|ip| ip.is_ipv4()).or_else(|| first_of(|ip| ip.is_ipv6()))?;
-    Some(SocketAddr::new(*ip, member.port))
-}
-
 /// The master's address, if something is published.
 pub fn master(monitored: &Monitored) -> Option<SocketAddr> {
-    monitored.publication.as_ref().and_then(|publication| endpoint(&publication.members.master))
+    monitored.publication.as_ref().and_then(|publication| publication.members.master.endpoint())
 }
 
 /// Forty hexadecimal digits that are the same for the same text, on every dnsd.
@@ -104,7 +96,7 @@ fn common(name: String, at: SocketAddr, flags: &str, run_id: String) -> Vec<(&'s
 /// The answer to `SENTINEL MASTER`, and an element of `SENTINEL MASTERS`.
 pub fn master_fields(view: &View, monitored: &Monitored, name: &str) -> Option<Reply> {
     let publication = monitored.publication.as_ref()?;
-    let at = endpoint(&publication.members.master)?;
+    let at = publication.members.master.endpoint()?;
     let mut pairs = common(name.to_owned(), at, "master", identity(&at.to_string()));
     pairs.extend([
         ("info-refresh", "0".to_owned()),
@@ -123,8 +115,8 @@ pub fn master_fields(view: &View, monitored: &Monitored, name: &str) -> Option<R
 /// The answer to `SENTINEL REPLICAS`.
 pub fn slave_fields(monitored: &Monitored) -> Vec<Reply> {
     let Some(publication) = &monitored.publication else { return Vec::new() };
-    let Some(master) = endpoint(&publication.members.master) else { return Vec::new() };
-    let slaves = publication.members.slaves.iter().filter_map(endpoint);
+    let Some(master) = publication.members.master.endpoint() else { return Vec::new() };
+    let slaves = publication.members.slaves.iter().filter_map(Member::endpoint);
     slaves
         .map(|at| {
             let mut pairs = common(at.to_string(), at, "slave", identity(&at.to_string()));
@@ -174,7 +166,7 @@ pub fn info(view: &View, version: &str) -> String {
     );
     let published = view.monitored.iter().filter_map(|monitored| {
         let publication = monitored.publication.as_ref()?;
-        Some((monitored, publication, endpoint(&publication.members.master)?))
+        Some((monitored, publication, publication.members.master.endpoint()?))
     });
     for (index, (monitored, publication, at)) in published.enumerate() {
         text.push_str(&format!(
