@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use topology::conduct::Limits;
 use topology::plan::Policy;
 
-use apply::{Handle, Owner, Resolve, Settings, Store};
+use apply::{Events, Handle, Owner, Resolve, Settings, Store};
 use config::Config;
 
 /// Beyond `--apply-timeout`, from the signal until what still runs is left behind. It must end within
@@ -70,7 +70,8 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let mut metrics = Metrics::new(config::PROGRAM.name, config::PROGRAM.version);
     let counters = apply::Metrics::register(metrics.registry());
-    let (handle, owning) = Box::pin(owning(&config, counters, shutdown.clone())).await?;
+    let events = Events::default();
+    let (handle, owning) = Box::pin(owning(&config, counters, events.clone(), shutdown.clone())).await?;
     let ended = CancellationToken::new();
     let guard = ended.clone().drop_guard();
     let tasks = Tasks::new();
@@ -85,9 +86,9 @@ pub async fn run(
         drain_timeout: drain,
         ..HttpLimits::default()
     };
-    let face = http::routes(http::Face::new(handle, &config));
-    let router = face.merge(admin::routes(Readiness::new(), Arc::new(metrics)));
     let stop_serving = shutdown.child_token();
+    let face = http::routes(http::Face::new(handle, &config, events, stop_serving.clone()));
+    let router = face.merge(admin::routes(Readiness::new(), Arc::new(metrics)));
     let serving = service::http::serve(listeners.http, router, limits, stop_serving.clone());
     tracing::info!(cluster = config.cluster, "dictator is ready");
     notify::ready(&format!("keeping {}", config.cluster));
@@ -109,6 +110,7 @@ type Owning = Pin<Box<dyn Future<Output = ()> + Send>>;
 async fn owning(
     config: &Config,
     metrics: apply::Metrics,
+    events: Events,
     shutdown: CancellationToken,
 ) -> Result<(Handle, Owning), StartError> {
     let store = Store::open(&config.common.state_dir).await?;
@@ -120,7 +122,8 @@ async fn owning(
         let nodes = Nodes::new(node_settings(config), held);
         let (handle, asks) = Handle::new();
         let owner =
-            Owner::new(owner_settings(config, epoch), store, record, nodes, resolve, metrics, asks).await;
+            Owner::new(owner_settings(config, epoch, events), store, record, nodes, resolve, metrics, asks)
+                .await;
         tracing::info!(epoch, "this dictator has no rivals");
         let owning = async move {
             owner.run(shutdown).await;
@@ -129,7 +132,7 @@ async fn owning(
         return Ok((handle, Box::pin(owning)));
     };
     let parts = apply::Parts {
-        settings: owner_settings(config, 0),
+        settings: owner_settings(config, 0, events),
         store,
         node_settings: node_settings(config),
         resolve: Arc::new(resolve),
@@ -139,7 +142,7 @@ async fn owning(
     Ok((handle, Box::pin(apply::campaign(election, parts, standing, shutdown))))
 }
 
-fn owner_settings(config: &Config, epoch: u64) -> Settings {
+fn owner_settings(config: &Config, epoch: u64, events: Events) -> Settings {
     let defaults = Limits::default();
     Settings {
         limits: Limits {
@@ -151,6 +154,7 @@ fn owner_settings(config: &Config, epoch: u64) -> Settings {
         },
         policy: Policy { ignore_sentinel: config.ignore_sentinel, epoch },
         enforce_interval: config.enforce_interval,
+        events,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dictator::apply::{
-    Answered, ApplyRequest, Ask, Handle, Metrics, Owner, Rejection, Settings, Store, Wait,
+    Answered, ApplyRequest, Ask, Events, Handle, Metrics, Owner, Rejection, Settings, Store, Wait,
 };
 use harness::{Redis, RedisOptions};
 use tokio::sync::{oneshot, watch};
@@ -28,6 +28,7 @@ async fn start(folder: &std::path::Path) -> (Handle, CancellationToken, tokio::t
         limits: Limits::default(),
         policy: Policy { ignore_sentinel: false, epoch },
         enforce_interval: Duration::from_secs(1),
+        events: Events::default(),
     };
     let resolve: dictator::apply::Resolve = Box::new(|_| Box::pin(async { topology::conduct::Names::new() }));
     let owner = Owner::new(settings, store, record, nodes, resolve, metrics, asks).await;

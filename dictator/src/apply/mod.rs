@@ -9,10 +9,12 @@
 
 mod drive;
 mod election;
+mod events;
 mod history;
 mod metrics;
 mod names;
 mod owner;
+mod pause;
 mod status;
 #[cfg(feature = "stop-at")]
 mod stop;
@@ -28,10 +30,12 @@ use topology::record::Wanted;
 use topology::refusal::Refusal;
 
 pub use election::{Election, Parts, record_key, run as campaign};
+pub use events::{EVENTS_MAX, Event, Events};
 pub use history::{Entry, HISTORY_MAX};
 pub use metrics::Metrics;
 pub use names::Resolve;
 pub use owner::{Owner, Settings};
+pub use pause::{Enforcement, PAUSE_MAX, PauseRequest, Paused, REASON_CHARACTERS_MAX};
 pub use status::{Change, NodeStatus, Status};
 pub use store::{Store, StoreError};
 
@@ -78,6 +82,10 @@ pub enum Ask {
     Status(oneshot::Sender<Status>),
     /// What was done and refused, newest first.
     History(oneshot::Sender<Vec<Entry>>),
+    /// Whether the topology is being kept true.
+    Enforcement(oneshot::Sender<Enforcement>),
+    /// Hold that for a while, or go on with it.
+    Pause(PauseRequest),
 }
 
 /// The document in force.

@@ -4,12 +4,14 @@
 //! the record and the loop has none of it to give away. The loop keeps what was in force before, for
 //! reads. When the change ends it hands the record back.
 
+mod pausing;
 mod progress;
 mod reads;
 
 use std::time::Duration;
 
 use node::Nodes;
+use serde_json::json;
 use service::clock;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -23,7 +25,9 @@ use topology::refusal::Slug;
 use tracing::Instrument;
 
 use super::drive::{self, Progress, World};
+use super::events::Events;
 use super::history::History;
+use super::pause::Pause;
 use super::status::Change;
 use super::{Answered, ApplyRequest, Ask, InForce, Metrics, Rejection, Resolve, Store, Wait, names};
 
@@ -47,6 +51,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Between passes of enforcement; zero: never.
     pub enforce_interval: Duration,
+    /// Where it tells what happens.
+    pub events: Events,
 }
 
 /// The task that owns the cluster's state.
@@ -62,6 +68,7 @@ pub struct Owner {
     observation: Observation,
     running: Option<Running>,
     waiting: Option<Waiting>,
+    pause: Option<Pause>,
     readers: std::sync::Arc<tokio::sync::Semaphore>,
     /// The last thing enforcement could not do, so that it is logged once.
     stuck: Option<(Slug, String)>,
@@ -120,7 +127,7 @@ impl Owner {
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let history = History::open(store.clone()).await;
-        let owner = Self {
+        let mut owner = Self {
             settings,
             store,
             nodes,
@@ -132,11 +139,13 @@ impl Owner {
             observation: Observation::default(),
             running: None,
             waiting: None,
+            pause: None,
             readers: std::sync::Arc::new(tokio::sync::Semaphore::new(READERS_MAX)),
             stuck: None,
             hurry: std::sync::Arc::new(Notify::new()),
             progress: mpsc::channel(PROGRESS_MAX),
         };
+        owner.close_left_pause();
         owner.gauge();
         owner
     }
@@ -170,6 +179,7 @@ impl Owner {
             }
         }
         self.asks.close();
+        self.end_pause("the dictator stopped, or lost the say", "");
         if let Some(waiting) = self.waiting.take() {
             answer(waiting.askers, || self.current(Err(Rejection::Busy)));
         }
@@ -200,6 +210,10 @@ impl Owner {
                 let _ = reply.send(self.history.entries());
             }
             Ask::Status(reply) => self.look(reply),
+            Ask::Enforcement(reply) => {
+                let _ = reply.send(self.enforcement());
+            }
+            Ask::Pause(request) => self.set_pause(request),
             Ask::Apply(request) if request.dry_run => self.dry_run(*request),
             Ask::Apply(request) => self.apply(*request).await,
         }
@@ -284,6 +298,7 @@ impl Owner {
         let request_id = waiting.askers.first().map(|asker| asker.request_id.clone()).unwrap_or_default();
         let purpose = Purpose::Apply(wanted.clone());
         let change = Change { step: "observe".to_owned(), since: clock::unix_millis() };
+        self.settings.events.tell("begun", || json!({ "cause": "put", "request_id": request_id }));
         self.running = Some(Running {
             cause: "put",
             given_revision: wanted.revision,
@@ -297,7 +312,7 @@ impl Owner {
 
     async fn enforce(&mut self) {
         let nothing = self.record.wanted.is_none() && self.record.intent.is_none();
-        if self.running.is_some() || nothing {
+        if self.is_paused() || self.running.is_some() || nothing {
             return;
         }
         let change = Change { step: "observe".to_owned(), since: clock::unix_millis() };

@@ -7,6 +7,8 @@ use topology::observation::{Observation, Role, Vitals};
 use topology::record::Record;
 use topology::refusal::Refusal;
 
+use super::pause::Enforcement;
+
 /// Wanted beside observed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -26,6 +28,8 @@ pub struct Status {
     pub problem: Option<Value>,
     /// The change that is under way.
     pub change: Option<Change>,
+    /// Whether the topology is being kept true.
+    pub enforcement: Enforcement,
 }
 
 /// One node.
@@ -71,7 +75,7 @@ pub(super) fn status(
     record: &Record,
     observation: &Observation,
     outcome: Result<bool, &Refusal>,
-    change: Option<Change>,
+    (change, enforcement): (Option<Change>, Enforcement),
 ) -> Status {
     let master = record.granted.as_ref().and_then(|granted| observation.vitals(&granted.node));
     let problem = outcome.err().map(|refusal| {
@@ -86,6 +90,7 @@ pub(super) fn status(
         drift: outcome.unwrap_or(true),
         problem,
         change,
+        enforcement,
     }
 }
 

@@ -8,6 +8,8 @@
 //! that addresses several dictators can so be sure that it speaks to the right one.
 
 mod conditions;
+mod enforcement;
+mod events;
 mod problems;
 
 use std::collections::BTreeMap;
@@ -24,13 +26,16 @@ use service::http::{Document as Body, RequestId, json, json_or_ok, prefers_text,
 use service::problem::Problem;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use topology::Document;
 use topology::plan::Plan;
 use topology::receipt::Receipt;
 
-use crate::apply::{Answered, ApplyRequest, Ask, Handle, InForce, Standing, Wait};
+use crate::apply::{Answered, ApplyRequest, Ask, Events, Handle, InForce, Standing, Wait};
 use crate::config::Config;
 use conditions::{if_match, revision};
+use enforcement::{get_enforcement, put_enforcement};
+use events::get_events;
 use problems::{busy, document_problem, not_leader, nothing_in_force, other_cluster, rejection_problem};
 
 /// The header that carries a document's revision.
@@ -48,16 +53,19 @@ pub struct Face {
     cluster: Arc<str>,
     nodes_max: usize,
     reply_deadline: Duration,
+    source: events::Source,
 }
 
 impl Face {
-    /// A face for the owner behind `owner`.
-    pub fn new(owner: Handle, config: &Config) -> Self {
+    /// A face for the owner behind `owner`, which tells what happens by `events`. Whoever listens is let go
+    /// when `ended` is cancelled.
+    pub fn new(owner: Handle, config: &Config, events: Events, ended: CancellationToken) -> Self {
         Self {
             owner,
             cluster: config.cluster.as_str().into(),
             nodes_max: config.nodes_max,
             reply_deadline: config.apply_timeout * 2 + REPLY_MARGIN,
+            source: events::Source::new(events, ended),
         }
     }
 
@@ -100,6 +108,8 @@ pub fn routes(face: Face) -> Router {
         .route("/clusters/{cluster}/master", get(get_master).put(put_master))
         .route("/status", get(get_status))
         .route("/history", get(get_history))
+        .route("/enforcement", get(get_enforcement).put(put_enforcement))
+        .route("/events", get(get_events))
         .with_state(face)
 }
 

@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::problems::status_and_title;
 use super::*;
-use crate::apply::{Entry, Rejection, Status};
+use crate::apply::{Enforcement, Entry, Rejection, Status};
 
 const DOCUMENT: &str = r#"{"master":{"address":"10.0.0.1"},"slaves":[{"address":"10.0.0.2","port":7000}]}"#;
 
@@ -39,6 +39,12 @@ fn face_with(mut answer: Answer) -> Face {
                 Ask::History(reply) => {
                     let _ = reply.send(vec![entry()]);
                 }
+                Ask::Enforcement(reply) => {
+                    let _ = reply.send(enforcement());
+                }
+                Ask::Pause(request) => {
+                    let _ = request.reply.send(enforcement());
+                }
             }
         }
     });
@@ -46,7 +52,13 @@ fn face_with(mut answer: Answer) -> Face {
 }
 
 fn face_of(owner: Handle) -> Face {
-    Face { owner, cluster: "redis-1".into(), nodes_max: 8, reply_deadline: Duration::from_secs(5) }
+    Face {
+        owner,
+        cluster: "redis-1".into(),
+        nodes_max: 8,
+        reply_deadline: Duration::from_secs(5),
+        source: events::Source::new(Events::default(), CancellationToken::new()),
+    }
 }
 
 fn status() -> Status {
@@ -59,7 +71,12 @@ fn status() -> Status {
         drift: false,
         problem: None,
         change: None,
+        enforcement: enforcement(),
     }
+}
+
+fn enforcement() -> Enforcement {
+    Enforcement { interval_ms: 5000, paused: None }
 }
 
 fn entry() -> Entry {
@@ -423,4 +440,32 @@ async fn a_client_that_hangs_up_cancels_nothing() {
     // The owner has the whole request and can go on; only its answer goes nowhere.
     assert_eq!(request.parsed.document.nodes().count(), 2);
     assert!(request.reply.send(Err(Rejection::Busy)).is_err());
+}
+
+#[tokio::test]
+async fn a_pause_is_asked_for_strictly() {
+    let face = face_with(never());
+    for body in [
+        "",
+        "{",
+        "[600, \"a\"]",
+        "{}",
+        "{\"pause_s\": -1}",
+        "{\"pause_s\": 1.5}",
+        "{\"pause_s\": 1, \"pause_s\": 2}",
+        "{\"pause_s\": 1, \"raeson\": \"a\"}",
+        "{\"pause_s\": 86401}",
+        "{\"pause_s\": 1, \"reason\": \"two\\nlines\"}",
+    ] {
+        let answer = put(&face, "/enforcement", &[], body).await;
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text);
+        assert_eq!(answer.json()["type"], "urn:redis-dictator:malformed-enforcement");
+    }
+    for body in ["{\"pause_s\": 0}", " {\"pause_s\": 86400, \"reason\": \"new memory\"}"] {
+        let answer = put(&face, "/enforcement", &[], body).await;
+        assert_eq!(answer.status, 200, "{body}: {}", answer.text);
+        assert_eq!(answer.json()["interval_ms"], 5000);
+    }
+    assert_eq!(ask(&face, Method::GET, "/enforcement", &[], b"").await.status, 200);
+    assert_eq!(put(&face, "/enforcement?now=1", &[], "{\"pause_s\": 0}").await.status, 400);
 }

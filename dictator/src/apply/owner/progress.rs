@@ -1,5 +1,6 @@
 //! What becomes of the change under way: its steps, its answer, its end, and who is told.
 
+use serde_json::json;
 use service::clock;
 use topology::conduct::{Finish, Outcome};
 use topology::receipt::Receipt;
@@ -18,6 +19,9 @@ impl Owner {
             Progress::Began { step, node } => {
                 if let Some(running) = &mut self.running {
                     tracing::info!(step, node, "step begins");
+                    let cause = running.cause;
+                    let told = || json!({ "cause": cause, "step": step, "node": node });
+                    self.settings.events.tell("step", told);
                     running.change = Change { step: step.to_owned(), since: clock::unix_millis() };
                 }
             }
@@ -37,6 +41,8 @@ impl Owner {
         let may_act = self.nodes.may_act();
         if running.cause == "put" || receipt.outcome != "unchanged" {
             log_receipt(running.cause, receipt);
+            let cause = running.cause;
+            self.settings.events.tell("answered", || json!({ "cause": cause, "receipt": receipt }));
         }
         for asker in running.askers.iter_mut().filter(|asker| asker.wait == Wait::Promoted) {
             if let Some(reply) = asker.reply.take() {
@@ -111,6 +117,9 @@ impl Owner {
         } else if self.stuck.as_ref().is_none_or(|(slug, _)| *slug != refusal.slug) {
             tracing::warn!(slug, node, %evidence, r#do = refusal.advice, "the topology cannot be kept: {}", refusal.detail);
             self.stuck = Some(key);
+            let told =
+                || json!({ "type": slug, "node": node, "detail": refusal.detail, "do": refusal.advice });
+            self.settings.events.tell("stuck", told);
         }
         if running.cause == "put" {
             self.remember(running.cause, request_id, slug, Some(refusal.detail.clone()), None);
@@ -118,7 +127,7 @@ impl Owner {
         answer(running.askers, || self.current(Err(Rejection::Refused(Box::new(refusal.clone())))));
     }
 
-    fn remember(
+    pub(super) fn remember(
         &mut self,
         cause: &str,
         request_id: &str,
@@ -126,14 +135,16 @@ impl Owner {
         detail: Option<String>,
         receipt: Option<Receipt>,
     ) {
-        self.history.add(Entry {
+        let entry = Entry {
             at_unix_ms: clock::unix_millis(),
             cause: cause.to_owned(),
             request_id: request_id.to_owned(),
             outcome: outcome.to_owned(),
             detail,
             receipt,
-        });
+        };
+        self.settings.events.tell("entry", || json!(entry));
+        self.history.add(entry);
     }
 
     pub(super) fn gauge(&self) {
@@ -147,8 +158,9 @@ impl Owner {
             .as_ref()
             .map_or_else(|| "none yet".to_owned(), |granted| granted.node.to_string());
         service::notify::status(&format!(
-            "master {master}, generation {}, revision {revision}",
-            self.record.generation
+            "master {master}, generation {}, revision {revision}{}",
+            self.record.generation,
+            if self.pause.is_some() { ", enforcement paused" } else { "" }
         ));
     }
 }

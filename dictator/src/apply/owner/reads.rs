@@ -73,15 +73,16 @@ impl Owner {
             .as_ref()
             .filter(|running| running.cause == "put")
             .map(|running| running.change.clone());
+        let present = (change, self.enforcement());
         let record = self.record.clone();
         let cached = self.observation.clone();
         let Some(wanted) = record.wanted.clone() else {
-            let _ = reply.send(status(&record, &cached, Ok(false), change));
+            let _ = reply.send(status(&record, &cached, Ok(false), present));
             return;
         };
         let limits = Limits { observe_deadline: STATUS_DEADLINE, ..self.settings.limits };
         let Some(finished) = self.read(Purpose::DryRun(wanted), limits, Vec::new()) else {
-            let _ = reply.send(status(&record, &cached, Ok(false), change));
+            let _ = reply.send(status(&record, &cached, Ok(false), present));
             return;
         };
         tokio::spawn(async move {
@@ -91,7 +92,7 @@ impl Owner {
                 Ok(Outcome::Done(_)) => Ok(false),
                 Err(refusal) => Err(refusal),
             };
-            let _ = reply.send(status(&record, &finish.observation, outcome, change));
+            let _ = reply.send(status(&record, &finish.observation, outcome, present));
         });
     }
 }

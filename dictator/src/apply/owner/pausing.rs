@@ -1,0 +1,53 @@
+//! Pauses of enforcement, as the owner carries them out.
+
+use tokio::time::Instant;
+
+use super::super::pause::{CAUSE, Enforcement, Pause, PauseRequest, RESUMED, left_open};
+use super::Owner;
+
+impl Owner {
+    /// A pause that the last life left open ended with it; the history shall say so.
+    pub(super) fn close_left_pause(&mut self) {
+        if left_open(&self.history.entries()) {
+            tracing::info!("a pause of enforcement was left; it ended with the dictator that was told of it");
+            let detail = "the dictator was started anew".to_owned();
+            self.remember(CAUSE, "", RESUMED, Some(detail), None);
+        }
+    }
+
+    pub(super) fn set_pause(&mut self, request: PauseRequest) {
+        let PauseRequest { duration, reason, request_id, reply } = request;
+        if duration.is_zero() {
+            self.end_pause("somebody asked for it", &request_id);
+        } else {
+            let (outcome, detail) = Pause::entry(duration, &reason);
+            tracing::info!(request_id, reason, seconds = duration.as_secs(), "enforcement is paused");
+            self.remember(CAUSE, &request_id, outcome, Some(detail), None);
+            self.pause = Some(Pause::begin(duration, reason, request_id));
+        }
+        self.gauge();
+        let _ = reply.send(self.enforcement());
+    }
+
+    /// Whether enforcement is held now. An open hand-over is resolved all the same.
+    pub(super) fn is_paused(&mut self) -> bool {
+        if self.pause.as_ref().is_some_and(|pause| pause.ends <= Instant::now()) {
+            self.end_pause("its time is over", "");
+        }
+        self.pause.is_some() && self.record.intent.is_none()
+    }
+
+    pub(super) fn end_pause(&mut self, why: &str, request_id: &str) {
+        if self.pause.take().is_some() {
+            tracing::info!(request_id, why, "the pause of enforcement is over");
+            self.remember(CAUSE, request_id, RESUMED, Some(why.to_owned()), None);
+            self.gauge();
+        }
+    }
+
+    pub(super) fn enforcement(&self) -> Enforcement {
+        let live = self.pause.as_ref().filter(|pause| pause.ends > Instant::now());
+        let interval_ms = u64::try_from(self.settings.enforce_interval.as_millis()).unwrap_or(u64::MAX);
+        Enforcement { interval_ms, paused: live.map(|pause| pause.shown.clone()) }
+    }
+}
