@@ -1,0 +1,227 @@
+//! Commands that change something, and the plan that shows it before.
+//!
+//! On a terminal the plan is shown and a word is asked for; elsewhere the command itself is the word.
+//! After the dictator has taken a document it is passed on to `--notify`, in order and only then, as the
+//! observer does: DNS moves after the nodes.
+
+use std::io::{BufRead, Read};
+
+use topology::receipt::Receipt;
+use topology::{Document, NodeName};
+
+use super::{Context, etcd, parsed};
+use crate::answer::{Entry, Plan};
+use crate::client::{Answer, Ask, Client, Reply};
+use crate::exit::{Code, Failure};
+use crate::progress;
+use crate::render;
+
+/// Longest document that is read; the dictator takes 64 KiB.
+const DOCUMENT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A document with the conditions under which it is sent.
+struct Letter {
+    body: Vec<u8>,
+    revision: Option<u64>,
+    if_match: Option<String>,
+}
+
+pub(super) async fn plan(context: Context<'_>) -> Result<Code, Failure> {
+    let letter = Letter::from_arguments(context)?;
+    let answer = context.good(dry_run(context, &letter).await?)?;
+    let plan: Plan = parsed(&answer)?;
+    let pause = if plan.pauses() { expected_pause(context).await } else { String::new() };
+    context.output.answer(&answer.value, |style| render::plan(&plan, &pause, style))?;
+    Ok(if plan.changes() { Code::Differs } else { Code::Done })
+}
+
+pub(super) async fn apply(context: Context<'_>) -> Result<Code, Failure> {
+    let letter = Letter::from_arguments(context)?;
+    change(context, &letter).await.map(|_| Code::Done)
+}
+
+pub(super) async fn switch(context: Context<'_>) -> Result<Code, Failure> {
+    let present = context.good(context.client().ask(&Ask::get(context.master_path())).await?)?;
+    let document = Document::parse(present.value.to_string().as_bytes(), usize::MAX)
+        .map_err(|error| Failure::new(Code::Failed, format!("{}: {error}", present.from)))?
+        .document;
+    let next = with_master(&document, context.text("node").unwrap_or_default())?;
+    let body = next.to_json().to_string().into_bytes();
+    // Nobody else's change is overwritten, should one come between.
+    let letter = Letter { body, revision: None, if_match: present.etag.clone() };
+    if etcd::holds_document(context, &document).await? {
+        // What would be refused is not written down.
+        context.good(dry_run(context, &letter).await?)?;
+        confirm(context, &letter).await?;
+        return etcd::put_in_force(context, &next).await;
+    }
+    change(context, &letter).await?;
+    if let Some(revision) = present.revision.filter(|_| next != document) {
+        context.output.talk(&format!(
+            "note: the document before came with revision {revision}, so an observer keeps it in etcd or in a \
+             file. There it still names {}; write the new one there too, or the next trigger moves the master back.\n",
+            document.master
+        ));
+    }
+    Ok(Code::Done)
+}
+
+impl Letter {
+    fn from_arguments(context: Context<'_>) -> Result<Self, Failure> {
+        Ok(Self {
+            body: read(context.text("file").unwrap_or("-"))?,
+            revision: context.matches.get_one::<u64>("revision").copied(),
+            if_match: context.text("if-match").map(str::to_owned),
+        })
+    }
+
+    /// The PUT that sends it.
+    fn ask(&self, context: Context<'_>, query: &str) -> Ask {
+        let path = format!("{}{query}", context.master_path());
+        Ask::put(path, self.body.clone(), context.settings.timeout)
+            .header("x-topology-revision", self.revision)
+            .header("if-match", self.if_match.as_ref())
+    }
+}
+
+/// Reads a file, or standard input.
+pub(super) fn read(path: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let opened: std::io::Result<Box<dyn Read>> = match path {
+        "-" => Ok(Box::new(std::io::stdin().lock())),
+        path => std::fs::File::open(path).map(|file| Box::new(file) as Box<dyn Read>),
+    };
+    opened
+        .and_then(|source| source.take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| Failure::usage(format!("the document {path} cannot be read: {error}")))?;
+    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+        return Err(Failure::usage(format!("{path} is larger than any document; is it the right file?")));
+    }
+    Ok(bytes)
+}
+
+async fn dry_run(context: Context<'_>, letter: &Letter) -> Result<Reply, Failure> {
+    context.client().ask(&letter.ask(context, "?dry_run=true")).await
+}
+
+/// How long writes are likely to wait. Without a history the plan is still worth showing.
+async fn expected_pause(context: Context<'_>) -> String {
+    let history = match context.client().ask(&Ask::get("/history")).await {
+        Ok(Reply::Good(answer)) => parsed::<Vec<Entry>>(&answer).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    render::expected_pause(&history)
+}
+
+/// Shows the plan and asks, where somebody can be asked.
+async fn confirm(context: Context<'_>, letter: &Letter) -> Result<(), Failure> {
+    if context.settings.yes || !context.output.can_ask {
+        return Ok(());
+    }
+    let answer = context.good(dry_run(context, letter).await?)?;
+    let plan: Plan = parsed(&answer)?;
+    if !plan.changes() {
+        return Ok(());
+    }
+    let pause = if plan.pauses() { expected_pause(context).await } else { String::new() };
+    context.output.talk(&render::plan(&plan, &pause, context.output.talk_style));
+    context.output.talk("Do it? [y/N] ");
+    let mut word = String::new();
+    std::io::stdin().lock().read_line(&mut word)?;
+    if matches!(word.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Failed, "nothing was sent"))
+}
+
+/// Sends a document, prints the receipt, and passes the document on.
+async fn change(context: Context<'_>, letter: &Letter) -> Result<Answer, Failure> {
+    confirm(context, letter).await?;
+    let client = context.client();
+    let query = if context.matches.get_flag("wait-links") { "?wait=links" } else { "" };
+    let ask = letter.ask(context, query);
+    let reply = progress::during(&client, context.output, client.ask(&ask)).await?;
+    let answer = context.good(reply)?;
+    let receipt: Receipt = parsed(&answer)?;
+    context.output.answer(&answer.value, |style| render::receipt(&receipt, false, style))?;
+    pass_on(context, letter, &receipt).await?;
+    Ok(answer)
+}
+
+async fn pass_on(context: Context<'_>, letter: &Letter, receipt: &Receipt) -> Result<(), Failure> {
+    for endpoint in &context.settings.notify {
+        let ask = Ask::put("", letter.body.clone(), context.settings.timeout)
+            .header("x-topology-revision", letter.revision)
+            .header("x-topology-generation", Some(receipt.generation))
+            .header("x-request-id", Some(&receipt.request_id).filter(|id| !id.is_empty()));
+        let failure = match Client::of(endpoint, context.settings).ask(&ask).await {
+            Ok(Reply::Good(_)) => {
+                context.output.talk(&format!("told {endpoint}\n"));
+                continue;
+            }
+            Ok(Reply::Bad(_, problem)) => render::refusal(&problem, context.output.talk_style),
+            Err(failure) => failure,
+        };
+        let text = format!(
+            "the change stands, but {endpoint} was not told, nor were those after it: {}",
+            failure.text
+        );
+        return Err(Failure::new(Code::Unfinished, text));
+    }
+    Ok(())
+}
+
+/// The document with another of its nodes as master. Entries of `discard` do not come along: they were
+/// meant for another change.
+fn with_master(document: &Document, name: &str) -> Result<Document, Failure> {
+    let is_named = |node: &&NodeName| node.to_string() == name || node.address.to_string() == name;
+    let named: Vec<&NodeName> = document.nodes().filter(is_named).collect();
+    let [master] = named.as_slice() else {
+        let nodes: Vec<String> = document.nodes().map(ToString::to_string).collect();
+        let why = if named.is_empty() { "is no node" } else { "is the address of several nodes" };
+        return Err(Failure::usage(format!(
+            "{name:?} {why} of the document in force; its nodes are {}",
+            nodes.join(", ")
+        )));
+    };
+    let master = (*master).clone();
+    let slaves = document.nodes().filter(|node| **node != master).cloned().collect();
+    Ok(Document { master, slaves, discard: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(value: &serde_json::Value) -> Document {
+        Document::parse(value.to_string().as_bytes(), usize::MAX).unwrap().document
+    }
+
+    #[test]
+    fn another_node_becomes_master_and_the_master_a_slave() {
+        let present = document(&json!({
+            "master": {"address": "core-01"},
+            "slaves": [{"address": "core-02"}, {"address": "10.0.0.4", "port": 6380}],
+        }));
+        let next = with_master(&present, "10.0.0.4:6380").unwrap();
+        assert_eq!(next.master.to_string(), "10.0.0.4:6380");
+        let slaves: Vec<String> = next.slaves.iter().map(ToString::to_string).collect();
+        assert_eq!(slaves, ["core-01", "core-02"]);
+        assert_eq!(with_master(&present, "core-01").unwrap(), present);
+    }
+
+    #[test]
+    fn a_node_must_be_named_exactly() {
+        let present = document(&json!({
+            "master": {"address": "10.0.0.1", "port": 1},
+            "slaves": [{"address": "10.0.0.1", "port": 2}],
+        }));
+        for (name, part) in [("core-09", "is no node"), ("10.0.0.1", "several nodes"), ("", "is no node")] {
+            let failure = with_master(&present, name).unwrap_err();
+            assert_eq!(failure.code, Code::Usage);
+            assert!(failure.text.contains(part) && failure.text.contains("10.0.0.1:2"), "{}", failure.text);
+        }
+    }
+}

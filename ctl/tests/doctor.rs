@@ -1,0 +1,107 @@
+//! The doctor at real nodes, whose faults are made and cured by its own words; and at a host made of files.
+#![allow(missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "files of a test need not be durable")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use harness::cluster::{Cluster, quick_without_enforcement};
+use harness::redis::RedisOptions;
+use serde_json::Value;
+use support::Ctl;
+
+fn findings(ctl: &Ctl) -> Vec<Value> {
+    let ran = ctl.run(&["doctor", "cluster", "-o", "json"]);
+    assert!([0, 2].contains(&ran.code), "{ran:?}");
+    ran.json()["findings"].as_array().expect("a list").clone()
+}
+
+#[test]
+fn a_fault_is_found_and_its_cure_can_be_pasted() {
+    let cluster = Cluster::established(2, &RedisOptions::default(), &quick_without_enforcement());
+    let ctl = Ctl::of(cluster.dictator.url(""));
+    let slave = &cluster.nodes[1];
+    let place = slave.address().to_string();
+    for (directive, fault) in [
+        ("replica-read-only", "no"),
+        ("min-replicas-to-write", "1000000"),
+        ("appendfsync", "no"),
+        ("replica-ignore-maxmemory", "no"),
+    ] {
+        let before = findings(&ctl);
+        assert!(!slave.command(&format!("CONFIG SET {directive} {fault}")).is_error());
+        let found: Vec<Value> = findings(&ctl).into_iter().filter(|one| !before.contains(one)).collect();
+        let cures: Vec<&str> =
+            found.iter().filter(|one| one["place"] == *place).filter_map(|one| one["do"].as_str()).collect();
+        let cure = cures.iter().find(|cure| cure.contains(&format!("CONFIG SET {directive} ")));
+        let cure = cure.unwrap_or_else(|| panic!("no cure for {directive}: {found:?}"));
+        let command = cure.split(", and the same").next().expect("a command");
+        let cured = Command::new("sh").args(["-c", command]).output().expect("a shell");
+        assert_eq!(String::from_utf8_lossy(&cured.stdout).trim(), "OK", "{command}");
+        assert_eq!(findings(&ctl), before, "{directive} is cured");
+    }
+}
+
+#[test]
+fn a_node_that_is_away_is_told_by_the_dictator_and_the_rest_is_examined() {
+    let mut cluster = Cluster::established(2, &RedisOptions::default(), &quick_without_enforcement());
+    let ctl = Ctl::of(cluster.dictator.url(""));
+    cluster.nodes[1].kill();
+    let ran = ctl.run(&["doctor", "cluster"]).ended(2);
+    ran.says(&["warnings", "the dictator sees: it ", "it could not be examined: ", "at 2 nodes"]);
+}
+
+#[test]
+fn without_redis_cli_the_doctor_says_so() {
+    let cluster = Cluster::established(1, &RedisOptions::default(), &quick_without_enforcement());
+    let ctl = Ctl::of(cluster.dictator.url(""));
+    let output = ctl.command(&["doctor", "cluster"]).env("PATH", "").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("redis-cli, which cannot be started"));
+}
+
+#[test]
+fn a_host_is_examined_without_any_daemon() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let write = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        std::fs::write(path, text).expect("a file");
+    };
+    write("proc/sys/net/core/somaxconn", "128\n");
+    write("proc/sys/vm/overcommit_memory", "0\n");
+    write("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n");
+    write("proc/7/comm", "redis-server\n");
+    write("proc/7/limits", "Limit  Soft Limit\nMax open files            1024                 4096  files\n");
+    write("proc/8/comm", "bash\n");
+    write("proc/8/limits", "Max open files            1024                 4096  files\n");
+    let ctl = Ctl::of("http://127.0.0.1:1");
+    let shown = root.path().display().to_string();
+    let ill = ctl.run(&["doctor", "host", "--root", &shown]).ended(2);
+    ill.says(&[
+        "0 dangers, 4 warnings",
+        "somaxconn is 128",
+        "vm.overcommit_memory is 0",
+        "transparent huge pages",
+        "redis-server (pid 7): it may open 1024 files",
+    ]);
+    write("proc/sys/net/core/somaxconn", "4096\n");
+    write("proc/sys/vm/overcommit_memory", "1\n");
+    write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+    write("proc/7/limits", "Max open files            65536                 65536  files\n");
+    ctl.run(&["doctor", "host", "--root", &shown]).ended(0).says(&["healthy"]);
+}
+
+/// What the doctor tells to copy is there, and holds what it looks for.
+#[test]
+fn the_files_that_cure_a_host_ship() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../units");
+    let read = |name: &str| std::fs::read_to_string(units.join(name)).expect(name);
+    let sysctl = read("sysctl.d/60-redis.conf");
+    assert!(
+        sysctl.contains("\nnet.core.somaxconn = 1024\n") && sysctl.contains("\nvm.overcommit_memory = 1\n")
+    );
+    assert!(read("redis-no-thp.service").contains("transparent_hugepage/enabled"));
+}
