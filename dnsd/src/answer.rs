@@ -14,6 +14,7 @@
 mod fast;
 mod reply;
 mod slow;
+mod transfer;
 
 use std::net::SocketAddr;
 
@@ -21,6 +22,7 @@ use crate::directory::Directory;
 
 pub use fast::answer as answer_fast;
 pub use slow::answer as answer_slow;
+pub use transfer::Transfer;
 
 /// Largest UDP answer we send and say we take, in bytes (DNS Flag Day 2020): fits every path unfragmented.
 pub const UDP_BYTES_MAX: u16 = 1232;
@@ -32,6 +34,8 @@ const UDP_BYTES_PLAIN: u16 = 512;
 pub enum Transport {
     /// In a datagram.
     Udp,
+    /// In a datagram of a client that has asked too often: it is told to ask over TCP.
+    UdpCut,
     /// Behind its length on a stream.
     Tcp,
 }
@@ -41,6 +45,7 @@ impl Transport {
     fn room(self, client_payload: Option<u16>) -> usize {
         match self {
             Self::Tcp => usize::from(u16::MAX),
+            Self::UdpCut => 0,
             Self::Udp => match client_payload {
                 Some(payload) => usize::from(payload.clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX)),
                 None => usize::from(UDP_BYTES_PLAIN),

@@ -5,6 +5,7 @@
 //! is published is kept in the state folder, not in etcd.
 
 mod discovery;
+mod dns;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use hickory_proto::rr::Name;
 use service::config::{Common, DnsServer, Exit, Program, Secret, Setting, Sound, parse_duration};
 
 pub use discovery::{Discovery, Seeds};
+pub use dns::DnsFace;
 
 use crate::zone::ZoneSettings;
 
@@ -38,6 +40,47 @@ pub const PROGRAM: Program = Program {
             value_name: "IP:PORT",
             default: Some("127.0.0.1:5300"),
             help: "Where DNS is answered, UDP and TCP",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "dns-threads",
+            value_name: "COUNT",
+            help: "Threads that answer DNS over UDP; default: one per core",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "dns-rate-limit",
+            value_name: "COUNT",
+            default: Some("0"),
+            help: "Most answers per second over UDP to one network of clients (/24, /56); 0: no limit",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "dns-connections",
+            value_name: "COUNT",
+            default: Some("256"),
+            help: "Most DNS connections over TCP at a time",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "dns-idle",
+            value_name: "DURATION",
+            default: Some("10s"),
+            help: "Longest silence of a client on a DNS connection",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "transfer-to",
+            value_name: "IP[/BITS]",
+            repeatable: true,
+            help: "Who may have the whole zone by AXFR; not set: nobody",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "secondaries",
+            value_name: "IP[:PORT]",
+            repeatable: true,
+            help: "Name servers that are told of every change by NOTIFY",
             ..Setting::BLANK
         },
         Setting {
@@ -171,6 +214,8 @@ pub struct Config {
     pub common: Common,
     /// Where DNS is answered.
     pub dns_listen: SocketAddr,
+    /// How it is answered.
+    pub dns: DnsFace,
     /// The zone.
     pub zone: ZoneSettings,
     /// How often names are looked up again.
@@ -212,6 +257,7 @@ where
     let dns_listen = reader.take_with("dns-listen", |text| {
         text.parse::<SocketAddr>().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:5300")
     });
+    let dns = dns::take(&mut reader);
     let domain = reader.take_with("domain", parse_domain);
     let cluster = if reader.is_set("cluster") {
         reader.take_with("cluster", parse_cluster)
@@ -246,6 +292,7 @@ where
         Some(Config {
             common: common?,
             dns_listen,
+            dns: dns?,
             zone,
             refresh_interval: refresh_interval?,
             resolver,
@@ -330,6 +377,9 @@ mod tests {
         assert_eq!(config.zone.domain.to_ascii(), "redis-1.docker.");
         assert_eq!(config.zone.cluster, "redis-1");
         assert_eq!(config.zone.ttl_s, 5);
+        assert_eq!((config.dns.rate_limit, config.dns.connections_max), (0, 256));
+        assert_eq!(config.dns.idle, Duration::from_secs(10));
+        assert!(config.dns.threads > 0 && config.dns.transfer_to.is_empty());
         assert_eq!(config.refresh_interval, Duration::from_secs(15));
     }
 
@@ -370,6 +420,18 @@ mod tests {
                 "53",
                 "--cluster",
                 "a/b",
+                "--dns-threads",
+                "0",
+                "--dns-rate-limit",
+                "much",
+                "--dns-connections",
+                "none",
+                "--dns-idle",
+                "1ms",
+                "--transfer-to",
+                "10.0.0.1/8",
+                "--secondaries",
+                "ns.example",
             ],
             &[("DNSD_SEARCHLIST", "-")],
         )
@@ -378,5 +440,9 @@ mod tests {
         for part in ["--domain", "--ttl ", "--ttl-refresh", "--dns-listen", "--cluster", "search list"] {
             assert!(exit.stderr.contains(part), "{part}:\n{}", exit.stderr);
         }
+        for flag in ["threads", "rate-limit", "connections", "idle"] {
+            assert!(exit.stderr.contains(&format!("--dns-{flag}")), "{flag}:\n{}", exit.stderr);
+        }
+        assert!(exit.stderr.contains("--transfer-to") && exit.stderr.contains("--secondaries"));
     }
 }

@@ -4,12 +4,14 @@
 //! replaced as a whole. Zones are a list although there is one today: a question finds its zone by the
 //! longest matching domain, and nothing else knows how many there are.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use hickory_proto::ProtoError;
 use tokio::sync::watch;
 
+use crate::network::Network;
 use crate::publication::{Publication, wire};
 use crate::zone::ZoneSettings;
 
@@ -62,13 +64,26 @@ impl Slot {
 #[derive(Debug)]
 pub struct Directory {
     slots: Vec<Arc<Slot>>,
+    /// Who may have a zone as a whole.
+    transfer_to: Vec<Network>,
 }
 
 impl Directory {
     /// A directory of the given zones.
     pub fn new(mut slots: Vec<Arc<Slot>>) -> Self {
         slots.sort_by_key(|slot| std::cmp::Reverse(slot.wire.len()));
-        Self { slots }
+        Self { slots, transfer_to: Vec::new() }
+    }
+
+    /// The same, of which the given networks may have whole zones.
+    #[must_use]
+    pub fn with_transfers_to(self, transfer_to: Vec<Network>) -> Self {
+        Self { transfer_to, ..self }
+    }
+
+    /// Whether a client may have a zone as a whole.
+    pub fn may_transfer(&self, client: IpAddr) -> bool {
+        self.transfer_to.iter().any(|network| network.contains(client))
     }
 
     /// All zones.

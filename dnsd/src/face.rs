@@ -1,5 +1,8 @@
 //! The sockets. They move bytes; what the bytes mean is the business of `answer` and `sentinel`.
 
+mod batch;
+pub mod limit;
+pub mod notify;
 pub mod sentinel;
 pub mod tcp;
 pub mod udp;

@@ -21,6 +21,7 @@ pub mod face;
 pub mod http;
 pub mod labels;
 pub mod metrics;
+pub mod network;
 pub mod problems;
 pub mod publication;
 pub mod publisher;
@@ -34,7 +35,7 @@ pub mod view;
 pub mod zone;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,12 +46,14 @@ use service::http::HttpLimits;
 use service::metrics::Metrics;
 use service::shutdown::Tasks;
 use service::{durable, notify};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::directory::{Directory, Slot};
+use crate::face::limit::RateLimit;
 use crate::metrics::Counters;
 use crate::publisher::{INBOX_MAX, Publisher};
 use crate::seeds::service::Found;
@@ -106,7 +109,7 @@ pub enum RunError {
 pub struct Listeners {
     /// HTTP.
     pub http: TcpListener,
-    /// DNS over UDP, one socket per core.
+    /// DNS over UDP: one socket, and so one thread, per core.
     pub udp: Vec<UdpSocket>,
     /// DNS over TCP.
     pub tcp: TcpListener,
@@ -132,7 +135,7 @@ impl Listeners {
         let mut attempts = if address.port() == 0 { PORT_ATTEMPTS_MAX } else { 1 };
         loop {
             attempts -= 1;
-            match bind_dns(address).await {
+            match bind_dns(address, config.dns.threads).await {
                 Ok((udp, tcp)) => return Ok(Self { http, udp, tcp, sentinel }),
                 Err(source) if attempts == 0 => return Err(RunError::Dns { address, source }),
                 Err(_) => {}
@@ -142,9 +145,9 @@ impl Listeners {
 }
 
 /// TCP first: it does not share its port, so a second dnsd is noticed. UDP sockets would share in silence.
-async fn bind_dns(address: SocketAddr) -> io::Result<(Vec<UdpSocket>, TcpListener)> {
+async fn bind_dns(address: SocketAddr, threads: usize) -> io::Result<(Vec<UdpSocket>, TcpListener)> {
     let tcp = TcpListener::bind(address).await?;
-    let udp = face::udp::bind(tcp.local_addr()?)?;
+    let udp = face::udp::bind(tcp.local_addr()?, threads)?;
     Ok((udp, tcp))
 }
 
@@ -158,7 +161,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     counters.register(metrics.registry());
     let readiness = Readiness::new();
     let slot = Arc::new(Slot::new(config.zone.clone())?);
-    let directory = Arc::new(Directory::new(vec![Arc::clone(&slot)]));
+    let directory = Directory::new(vec![Arc::clone(&slot)]);
+    let directory = Arc::new(directory.with_transfers_to(config.dns.transfer_to.clone()));
     let latch = readiness.latch("publication", "nothing was published yet");
     let publisher = publisher(&config, &slot, &counters, latch).await?;
 
@@ -166,10 +170,6 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let discovery = discovery(&config, &slot, &mut metrics, &tasks, &shutdown).await?;
     let dns_stop = CancellationToken::new();
     let mut running = Vec::new();
-    for socket in listeners.udp {
-        let udp = face::udp::serve(socket, Arc::clone(&directory), counters.clone(), dns_stop.clone());
-        running.push(("dns over udp", tasks.spawn("dns over udp", udp)));
-    }
     if let Some(listener) = listeners.sentinel {
         let settings = face::sentinel::Settings {
             peers: config.peers.clone(),
@@ -179,8 +179,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         let sentinel = face::sentinel::serve(listener, Arc::clone(&directory), settings, stop);
         running.push(("sentinel", tasks.spawn("sentinel", sentinel)));
     }
-    let tcp = face::tcp::serve(listeners.tcp, directory, counters, dns_stop.clone());
-    running.push(("dns over tcp", tasks.spawn("dns over tcp", tcp)));
+    let dns = Dns { udp: listeners.udp, tcp: listeners.tcp, directory, counters, stop: dns_stop.clone() };
+    running.extend(dns.start(&config, &tasks));
     let (inbox, received) = mpsc::channel(INBOX_MAX);
     // The publisher outlives the HTTP face: what has been accepted is finished.
     let publisher_stop = CancellationToken::new();
@@ -266,6 +266,38 @@ async fn seeds(
         }
     };
     Ok(Arc::new(Seeds::new(placement, source)))
+}
+
+/// What answers DNS, before it does.
+struct Dns {
+    udp: Vec<UdpSocket>,
+    tcp: TcpListener,
+    directory: Arc<Directory>,
+    counters: Counters,
+    stop: CancellationToken,
+}
+
+impl Dns {
+    fn start(self, config: &Config, tasks: &Tasks) -> Vec<(&'static str, JoinHandle<()>)> {
+        let Self { udp, tcp, directory, counters, stop } = self;
+        let settings = &config.dns;
+        let mut running = Vec::new();
+        let rate_limit = RateLimit::new(settings.rate_limit).map(Arc::new);
+        for socket in udp {
+            let (directory, limit) = (Arc::clone(&directory), rate_limit.clone());
+            let serving = face::udp::serve(socket, directory, limit, counters.clone(), stop.clone());
+            running.push(("dns over udp", tasks.spawn("dns over udp", serving)));
+        }
+        if !settings.secondaries.is_empty() {
+            let (secondaries, own) = (settings.secondaries.clone(), config.dns_listen.ip());
+            let telling = face::notify::serve(Arc::clone(&directory), secondaries, own, stop.clone());
+            running.push(("notify", tasks.spawn("notify", telling)));
+        }
+        let limits = face::tcp::Limits { connections_max: settings.connections_max, idle: settings.idle };
+        let serving = face::tcp::serve(tcp, directory, limits, counters, stop);
+        running.push(("dns over tcp", tasks.spawn("dns over tcp", serving)));
+        running
+    }
 }
 
 /// The publisher, already serving what an earlier process kept.

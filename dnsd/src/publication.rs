@@ -28,14 +28,34 @@ pub const HEADER_BYTES: usize = 12;
 pub struct Encoded {
     /// Header, question, answers, additionals; no OPT. Id and flags are to be written by the answerer.
     pub message: Vec<u8>,
-    /// Where the question ends.
-    pub question_end: usize,
-    /// Where the answers end, and the additionals begin.
-    pub answers_end: usize,
     /// Number of answer records.
     pub answer_count: u16,
-    /// Number of additional records.
+    /// Where it may be cut: after the answers, and after each set of additional records, which are a luxury.
+    /// At least one, in ascending order.
+    pub cuts: Vec<Cut>,
+}
+
+/// A place where an answer may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Bytes up to here.
+    pub end: usize,
+    /// Additional records up to here.
     pub additional_count: u16,
+}
+
+impl Encoded {
+    /// The most of the answer that fits into `room` bytes; `None` if not even the answers do.
+    pub fn fit(&self, room: usize) -> Option<Cut> {
+        // Nearly always everything fits.
+        match self.cuts.last() {
+            Some(last) if last.end <= room => Some(*last),
+            _ => {
+                let fitting = self.cuts.partition_point(|cut| cut.end <= room);
+                self.cuts.get(fitting.checked_sub(1)?).copied()
+            }
+        }
+    }
 }
 
 /// One answer as records, for everything that does not want bytes.
@@ -203,19 +223,53 @@ fn encode(
     additionals: &[Record],
 ) -> Result<Encoded, ProtoError> {
     let mut message = message(Query::query(name.clone(), record_type));
-    let question_end = message.to_vec()?.len();
     message.add_answers(answers.iter().cloned());
-    let answers_end = message.to_vec()?.len();
     message.add_additionals(additionals.iter().cloned());
     let bytes = message.to_vec()?;
+    let unreadable = || ProtoError::Message("an encoded message cannot be read back");
     let too_many = |_| ProtoError::Message("more than 65535 records at one name");
-    Ok(Encoded {
-        question_end,
-        answers_end,
-        answer_count: u16::try_from(answers.len()).map_err(too_many)?,
-        additional_count: u16::try_from(additionals.len()).map_err(too_many)?,
-        message: bytes,
-    })
+    // Name, type and class of the question.
+    let mut at = after_name(&bytes, HEADER_BYTES).ok_or_else(unreadable)? + 4;
+    for _ in answers {
+        at = after_record(&bytes, at).ok_or_else(unreadable)?;
+    }
+    let mut cuts = vec![Cut { end: at, additional_count: 0 }];
+    let mut additional_count = 0;
+    for set in sets(additionals) {
+        for _ in set {
+            at = after_record(&bytes, at).ok_or_else(unreadable)?;
+            additional_count += 1;
+        }
+        cuts.push(Cut { end: at, additional_count: u16::try_from(additional_count).map_err(too_many)? });
+    }
+    let answer_count = u16::try_from(answers.len()).map_err(too_many)?;
+    Ok(Encoded { message: bytes, answer_count, cuts })
+}
+
+/// Records that belong together: same owner, same type. They are sent together or not at all (RFC 2181
+/// section 5).
+pub fn sets(records: &[Record]) -> impl Iterator<Item = &[Record]> {
+    records.chunk_by(|one, next| one.name == next.name && one.record_type() == next.record_type())
+}
+
+/// Where the name that begins at `at` ends.
+fn after_name(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match usize::from(*message.get(at)?) {
+            0 => return Some(at + 1),
+            // A pointer is two bytes, and the end of a name.
+            0xc0.. => return Some(at + 2),
+            label => at += 1 + label,
+        }
+    }
+}
+
+/// Where the record that begins at `at` ends.
+fn after_record(message: &[u8], at: usize) -> Option<usize> {
+    // Type, class, TTL, length of the data.
+    let fixed = after_name(message, at)?;
+    let length = message.get(fixed + 8..fixed + 10)?;
+    Some(fixed + 10 + usize::from(u16::from_be_bytes([length[0], length[1]])))
 }
 
 /// An empty answer to a question; what the client has to say about it is written later.

@@ -258,12 +258,67 @@ fn what_does_not_fit_is_cut_whole() {
     let answer = Message::from_vec(&bytes).unwrap();
     assert!(!answer.metadata.truncation);
     assert_eq!((answer.answers.len(), answer.additionals.len()), (50, 50));
-    // Answers fit, their addresses do not: no TC, for the addresses can be asked for.
+    // Answers fit, not all of their addresses do: no TC, for the others can be asked for.
     let directory = self::directory(Some(many(20)));
-    let answer = ask(&directory, &with_edns(query(name, RecordType::SRV), 4096, false));
+    let message = with_edns(query(name, RecordType::SRV), 4096, false);
+    let (_, bytes) = ask_bytes(&directory, &message.to_vec().unwrap(), Transport::Udp).unwrap();
+    let answer = Message::from_vec(&bytes).unwrap();
     assert!(!answer.metadata.truncation);
-    assert_eq!((answer.answers.len(), answer.additionals.len()), (20, 0));
+    assert_eq!(answer.answers.len(), 20);
+    assert!((1..20).contains(&answer.additionals.len()), "{}", answer.additionals.len());
+    // The next address, a pointer and 14 bytes, would not have fitted.
+    assert!(bytes.len() <= 1232 && bytes.len() + 16 > 1232, "{}", bytes.len());
     assert!(answer.edns.is_some(), "the OPT record is never what is cut");
+}
+
+/// Every size a client may have room for: never more than that, TC exactly when the answers do not fit, the
+/// addresses in order and as many as there is room for, and an OPT record whatever else is cut.
+#[test]
+fn every_room_is_used_and_none_exceeded() {
+    let directory = directory(Some(many(12)));
+    let name = "slaves.redis-1.docker.";
+    let packet = |payload| with_edns(query(name, RecordType::SRV), payload, false).to_vec().unwrap();
+    let answered = |transport, payload| ask_bytes(&directory, &packet(payload), transport).unwrap().1;
+    let whole = Message::from_vec(&answered(Transport::Tcp, 512)).unwrap();
+    assert_eq!((whole.answers.len(), whole.additionals.len()), (12, 12));
+    let mut last = 0;
+    for payload in 500..=1300 {
+        let bytes = answered(Transport::Udp, payload);
+        assert!(bytes.len() <= usize::from(payload.clamp(512, 1232)), "{payload}");
+        let answer = Message::from_vec(&bytes).unwrap();
+        assert!(answer.edns.is_some(), "{payload}");
+        if answer.metadata.truncation {
+            assert_eq!((answer.answers.len(), answer.additionals.len()), (0, 0));
+            assert_eq!(last, 0, "{payload}: what fitted into less fits");
+            continue;
+        }
+        assert_eq!(answer.answers, whole.answers);
+        assert!(whole.additionals.starts_with(&answer.additionals), "{payload}");
+        assert!(bytes.len() >= last, "{payload}");
+        last = bytes.len();
+    }
+    let at_most = Message::from_vec(&answered(Transport::Udp, 1232)).unwrap();
+    assert_eq!(at_most.additionals.len(), 12);
+}
+
+/// A client above the rate limit is sent to TCP, with nothing that would be worth forging a sender for.
+#[test]
+fn above_the_limit_an_answer_is_no_larger_than_its_query() {
+    let directory = directory(Some(usual()));
+    for (name, record_type, code) in [
+        ("slaves.redis-1.docker.", RecordType::SRV, ResponseCode::NoError),
+        ("master.redis-1.docker.", RecordType::MX, ResponseCode::NoError),
+        ("nobody.redis-1.docker.", RecordType::A, ResponseCode::NXDomain),
+        ("example.", RecordType::A, ResponseCode::Refused),
+    ] {
+        let packet = with_edns(query(name, record_type), 1232, false).to_vec().unwrap();
+        let (_, bytes) = ask_bytes(&directory, &packet, Transport::UdpCut).unwrap();
+        assert!(bytes.len() <= packet.len(), "{name}");
+        let answer = Message::from_vec(&bytes).unwrap();
+        assert_eq!(answer.metadata.response_code, code, "{name}");
+        assert_eq!(answer.metadata.truncation, code != ResponseCode::Refused, "{name}");
+        assert!(answer.edns.is_some() && answer.authorities.is_empty());
+    }
 }
 
 #[test]
@@ -443,7 +498,7 @@ proptest! {
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
         flipped in prop::bool::weighted(0.3),
         which in 0..4_usize,
-        tcp in any::<bool>(),
+        transport in prop::sample::select(vec![Transport::Udp, Transport::Tcp, Transport::UdpCut]),
     ) {
         let mut packet = packet;
         if flipped {
@@ -453,7 +508,6 @@ proptest! {
             }
         }
         let directory = &DIRECTORIES[which];
-        let transport = if tcp { Transport::Tcp } else { Transport::Udp };
         let (mut fast, mut slow) = (Vec::new(), Vec::new());
         let by_fast = answer_fast(directory, &packet, transport, &mut fast);
         let by_slow = answer_slow(directory, &packet, CLIENT.parse().unwrap(), transport, &mut slow);
@@ -462,7 +516,7 @@ proptest! {
             prop_assert_eq!(&fast, &slow);
         }
         if by_slow.is_some() {
-            prop_assert!(tcp || slow.len() <= 1232);
+            prop_assert!(transport == Transport::Tcp || slow.len() <= 1232);
             let message = Message::from_vec(&slow);
             prop_assert!(message.is_ok(), "{:?}", message);
             prop_assert_eq!(message.unwrap().metadata.op_code, OpCode::from_u8(packet[2] >> 3 & 15));

@@ -403,6 +403,62 @@ async fn too_many_connections_are_closed_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn limits_are_settings() {
+    let (names, folder) = (usual().serve().await, tempfile::tempdir().unwrap());
+    let settings =
+        ["--dns-connections", "2", "--dns-idle", "1s", "--dns-rate-limit", "3", "--dns-threads", "1"];
+    let dnsd = Dnsd::start(config(folder.path(), names.address, &settings)).await;
+    dnsd.put(DOCUMENT, &[]).await;
+    // Two places, and whoever is silent loses his.
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(TcpStream::connect(dnsd.dns).await.unwrap());
+    }
+    for mut stream in silent {
+        let mut rest = Vec::new();
+        let ended = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok() && rest.is_empty(), "closed, with nothing said");
+    }
+    let metrics = dnsd.get("/metrics").await.body;
+    assert!(metrics.contains("dnsd_tcp_connections_refused_total 1"), "{metrics}");
+    // Three answers within a second, then "ask over TCP" and silence in turn.
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(dnsd.dns).await.unwrap();
+    let (mut answer, mut cut) = ([0; 512], false);
+    for _ in 0..20 {
+        for _ in 0..8 {
+            socket.send(&query("master.redis-1.docker.", RecordType::SRV)).await.unwrap();
+        }
+        while let Ok(Ok(length)) = timeout(Duration::from_millis(50), socket.recv(&mut answer)).await {
+            let message = Message::from_vec(&answer[..length]).unwrap();
+            assert_eq!(message.metadata.truncation, message.answers.is_empty());
+            cut |= message.metadata.truncation;
+        }
+        if cut {
+            break;
+        }
+    }
+    assert!(cut, "nobody was sent to TCP");
+    assert_eq!(dnsd.ask_tcp("master.redis-1.docker.", RecordType::SRV).await.answers.len(), 1);
+    let metrics = dnsd.get("/metrics").await.body;
+    assert!(metrics.contains("dnsd_rate_limited_total"), "{metrics}");
+    dnsd.stop().await;
+}
+
+/// Clients that vanish before they are accepted, and right after, cost nobody else anything.
+#[tokio::test]
+async fn clients_that_reset_their_connections() {
+    let (dnsd, _names, _folder) = start(usual()).await;
+    dnsd.put(DOCUMENT, &[]).await;
+    for _ in 0..200 {
+        let stream = TcpStream::connect(dnsd.dns).await.unwrap();
+        // Closed with a reset instead of a farewell.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(dnsd.ask_tcp("master.redis-1.docker.", RecordType::SRV).await.answers.len(), 1);
+}
+
+#[tokio::test]
 async fn names_that_collide_and_names_that_are_ours() {
     let script = usual().address("master.redis-1.docker.", &["10.0.0.7"]);
     let (dnsd, _names, _folder) = start(script).await;

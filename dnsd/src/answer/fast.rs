@@ -86,7 +86,7 @@ fn look_up(directory: &Directory, query: &Plain<'_>, context: &Context<'_>, out:
         return rcode::NXDOMAIN;
     };
     match owner.get(query.qtype) {
-        Some(answer) => context.positive(answer, out),
+        Some(answer) => context.positive(&answer.encoded, out),
         None => context.negative(rcode::NOERROR, domain_offset, &publication.soa_tail, out),
     }
     rcode::NOERROR
@@ -119,6 +119,13 @@ fn parse(packet: &[u8]) -> Option<Plain<'_>> {
         _ => return None,
     };
     Some(Plain { name, qtype, question: &packet[HEADER_BYTES..question_end], opt })
+}
+
+/// The bytes of the first question, if they can be read, whatever else the packet holds.
+pub(super) fn question(packet: &[u8]) -> Option<&[u8]> {
+    let has_one = packet.get(4..6)? == [0, 1];
+    let (_, name_end) = parse_name(packet)?;
+    packet.get(HEADER_BYTES..name_end + 4).filter(|_| has_one)
 }
 
 /// The question's name and where it ends. No compression: there is nothing before it to point to.

@@ -1,11 +1,12 @@
 //! Putting bytes together: what both paths write alike.
 //!
-//! An answer is cut here and nowhere else. Whole additionals are dropped first, silently, because a client
-//! can ask for them (RFC 2181 section 9); only if the answers themselves do not fit, TC is set and nothing
-//! but the question and the OPT record goes out: a part of a set must not be taken for the set.
+//! An answer is cut here and nowhere else. Additionals that do not fit are left out, whole sets from the end,
+//! and silently, because a client can ask for them (RFC 2181 section 9); only if the answers themselves do
+//! not fit, TC is set and nothing but the question and the OPT record goes out: a part of a set must not be
+//! taken for the set.
 
 use crate::answer::UDP_BYTES_MAX;
-use crate::publication::{Answer, HEADER_BYTES};
+use crate::publication::{Encoded, HEADER_BYTES};
 
 /// Length of an OPT record without options, in bytes (RFC 6891 section 6.1.2).
 pub(super) const OPT_BYTES: usize = 11;
@@ -20,6 +21,7 @@ pub(super) mod rcode {
     pub(crate) const NXDOMAIN: u16 = 3;
     pub(crate) const NOTIMP: u16 = 4;
     pub(crate) const REFUSED: u16 = 5;
+    pub(crate) const NOTAUTH: u16 = 9;
     pub(crate) const BADVERS: u16 = 16;
 }
 
@@ -33,37 +35,31 @@ pub(super) struct Context<'a> {
     pub(super) question: &'a [u8],
     /// Whether the query had an OPT record, and if so its DO bit.
     pub(super) dnssec_ok: Option<bool>,
-    /// Room for the answer, in bytes.
+    /// Room for the answer, in bytes; 0 for a client that is to ask over TCP.
     pub(super) room: usize,
 }
 
 impl Context<'_> {
-    fn room_without_opt(&self) -> usize {
-        self.room - if self.dnssec_ok.is_some() { OPT_BYTES } else { 0 }
+    pub(super) fn room_without_opt(&self) -> usize {
+        self.room.saturating_sub(if self.dnssec_ok.is_some() { OPT_BYTES } else { 0 })
     }
 
     /// A positive answer: as much of it as fits.
-    pub(super) fn positive(&self, answer: &Answer, out: &mut Vec<u8>) {
-        let encoded = &answer.encoded;
-        let room = self.room_without_opt();
-        let (end, additional_count) = if encoded.message.len() <= room {
-            (encoded.message.len(), encoded.additional_count)
-        } else if encoded.answers_end <= room {
-            (encoded.answers_end, 0)
-        } else {
-            return self.truncated(out);
+    pub(super) fn positive(&self, encoded: &Encoded, out: &mut Vec<u8>) {
+        let Some(cut) = encoded.fit(self.room_without_opt()) else {
+            return self.truncated(rcode::NOERROR, out);
         };
         out.clear();
-        out.extend_from_slice(&encoded.message[..end]);
+        out.extend_from_slice(&encoded.message[..cut.end]);
         out[HEADER_BYTES..HEADER_BYTES + self.question.len()].copy_from_slice(self.question);
-        self.finish(out, true, rcode::NOERROR, [encoded.answer_count, 0, additional_count]);
+        self.finish(out, true, rcode::NOERROR, [encoded.answer_count, 0, cut.additional_count]);
     }
 
     /// No such record, or no such name: the SOA record in the authority section, its owner a pointer to
     /// where the domain begins within the question's name.
     pub(super) fn negative(&self, code: u16, domain_offset: usize, soa_tail: &[u8], out: &mut Vec<u8>) {
         if HEADER_BYTES + self.question.len() + 2 + soa_tail.len() > self.room_without_opt() {
-            return self.truncated(out);
+            return self.truncated(code, out);
         }
         self.begin(out);
         // A name is at most 255 bytes, so the offset fits the 14 bits of a pointer.
@@ -79,10 +75,10 @@ impl Context<'_> {
         self.finish(out, false, code, [0, 0, 0]);
     }
 
-    fn truncated(&self, out: &mut Vec<u8>) {
+    fn truncated(&self, code: u16, out: &mut Vec<u8>) {
         const TC: u8 = 0x02;
         self.begin(out);
-        self.finish(out, true, rcode::NOERROR, [0, 0, 0]);
+        self.finish(out, true, code, [0, 0, 0]);
         out[2] |= TC;
     }
 

@@ -4,19 +4,20 @@
 //! Nothing is ever sent in reply to a response (two servers would talk for ever) or to what is shorter
 //! than a header. Everything else gets an answer, be it a response code and nothing else.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::op::{Edns, LowerQuery, OpCode, Query};
-use hickory_proto::rr::{DNSClass, RecordType};
+use hickory_proto::rr::{DNSClass, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use tracing::subscriber::NoSubscriber;
 
+use super::fast;
 use super::reply::{Context, rcode};
 use super::{Outcome, Transport};
 use crate::directory::Directory;
-use crate::publication::{Answer, Encoded, HEADER_BYTES, Publication, message, wire};
+use crate::publication::{Cut, Encoded, HEADER_BYTES, Publication, message, sets, wire};
 
 /// The only EDNS version there is.
 const EDNS_VERSION: u8 = 0;
@@ -42,16 +43,13 @@ pub fn answer(
         room: transport.room(None),
     };
     let protocol = match transport {
-        Transport::Udp => Protocol::Udp,
+        Transport::Udp | Transport::UdpCut => Protocol::Udp,
         Transport::Tcp => Protocol::Tcp,
     };
-    // hickory warns in the log of every malformed option; what strangers send is no reason to look.
-    let parsed = tracing::subscriber::with_default(NoSubscriber::default(), || {
-        Request::from_bytes(packet.to_vec(), client, protocol)
-    });
+    let parsed = quietly(|| Request::from_bytes(packet.to_vec(), client, protocol));
     let Ok(request) = parsed else {
         let code = if bare.opcode == 0 { rcode::FORMERR } else { rcode::NOTIMP };
-        bare.code(code, out);
+        Context { question: fast::question(packet).unwrap_or_default(), ..bare }.code(code, out);
         return Some(Outcome { qtype: 0, rcode: code });
     };
     let queries = request.queries.queries();
@@ -67,7 +65,7 @@ pub fn answer(
         ..bare
     };
     let qtype = queries.first().map_or(0, |query| query.query_type().into());
-    let code = match (refusal(&request), queries) {
+    let code = match (refusal(&request, directory, client.ip(), transport), queries) {
         (None, [query]) => look_up(directory, query, &context, out),
         (refused, _) => {
             let code = refused.unwrap_or(rcode::FORMERR);
@@ -78,8 +76,13 @@ pub fn answer(
     Some(Outcome { qtype, rcode: code })
 }
 
+/// hickory warns in the log of every malformed option; what strangers send is no reason to look.
+pub(super) fn quietly<T>(parse: impl FnOnce() -> T) -> T {
+    tracing::subscriber::with_default(NoSubscriber::default(), parse)
+}
+
 /// What is wrong with a request before anybody looks at its name.
-fn refusal(request: &Request) -> Option<u16> {
+fn refusal(request: &Request, directory: &Directory, client: IpAddr, transport: Transport) -> Option<u16> {
     if request.edns.as_ref().is_some_and(|edns| edns.version() > EDNS_VERSION) {
         return Some(rcode::BADVERS);
     }
@@ -91,7 +94,10 @@ fn refusal(request: &Request) -> Option<u16> {
         return Some(rcode::REFUSED);
     }
     match query.query_type() {
-        // Zone transfers are for secondaries that have been told so; there are none yet.
+        // "Has it changed?" A datagram is answered with the SOA record, and the change fetched over TCP
+        // (RFC 1995 section 2).
+        RecordType::IXFR if transport != Transport::Tcp && directory.may_transfer(client) => None,
+        // Those who may have the zone were answered before (see `transfer`).
         RecordType::AXFR | RecordType::IXFR => Some(rcode::REFUSED),
         // OPT is no type to ask for.
         RecordType::OPT => Some(rcode::FORMERR),
@@ -119,33 +125,52 @@ fn look_up(directory: &Directory, query: &LowerQuery, context: &Context<'_>, out
     let asked = match query.query_type() {
         RecordType::ANY if types.contains_key(&RecordType::SRV) => RecordType::SRV,
         RecordType::ANY => types.keys().next().copied().unwrap_or(RecordType::ANY),
+        RecordType::IXFR => RecordType::SOA,
         other => other,
     };
-    match assemble(publication, query, asked) {
-        Some(answer) => context.positive(&answer, out),
+    match assemble(publication, query, asked, context) {
+        Some(encoded) => context.positive(&encoded, out),
         None => context.negative(rcode::NOERROR, domain_offset, &publication.soa_tail, out),
     }
     rcode::NOERROR
 }
 
-/// The answer put together anew from the records. Encoded under the zone's own spelling of the name, so
-/// that compression finds it; the client's spelling is written over it like everywhere.
-fn assemble(publication: &Publication, query: &LowerQuery, asked: RecordType) -> Option<Answer> {
-    let owner = publication.owner(&wire(query.name()).ok()?)?;
-    let known = owner.get(asked.into())?;
-    let mut message = message(Query::query((**query.name()).clone(), query.query_type()));
-    let question_end = message.to_vec().ok()?.len();
-    message.add_answers(known.answers.iter().cloned());
-    let answers_end = message.to_vec().ok()?.len();
-    message.add_additionals(known.additionals.iter().cloned());
-    let encoded = Encoded {
-        question_end,
-        answers_end,
-        answer_count: u16::try_from(message.answers.len()).ok()?,
-        additional_count: u16::try_from(message.additionals.len()).ok()?,
-        message: message.to_vec().ok()?,
+/// The answer put together anew from the records, with as many sets of additionals as there is room for.
+/// Encoded under the zone's own spelling of the name, so that compression finds it; the client's spelling
+/// is written over it like everywhere.
+fn assemble(
+    publication: &Publication,
+    query: &LowerQuery,
+    asked: RecordType,
+    context: &Context<'_>,
+) -> Option<Encoded> {
+    let known = publication.owner(&wire(query.name()).ok()?)?.get(asked.into())?;
+    let mut base = message(Query::query((**query.name()).clone(), query.query_type()));
+    base.add_answers(known.answers.iter().cloned());
+    let additionals: Vec<&[Record]> = sets(&known.additionals).collect();
+    let encode = |count: usize| {
+        let mut message = base.clone();
+        message.add_additionals(additionals[..count].iter().copied().flatten().cloned());
+        let cut = u16::try_from(message.additionals.len()).ok()?;
+        Some((message.to_vec().ok()?, cut))
     };
-    Some(Answer { answers: message.answers, additionals: message.additionals, encoded })
+    // The most sets that fit: `fits` of them do, one more than `fits_not` - 1 does not.
+    let (mut fits, mut fits_not) = (0, additionals.len() + 1);
+    let mut probe = additionals.len();
+    while fits + 1 < fits_not {
+        if encode(probe)?.0.len() <= context.room_without_opt() {
+            fits = probe;
+        } else {
+            fits_not = probe;
+        }
+        probe = fits.midpoint(fits_not);
+    }
+    let (message, additional_count) = encode(fits)?;
+    Some(Encoded {
+        answer_count: u16::try_from(known.answers.len()).ok()?,
+        cuts: vec![Cut { end: message.len(), additional_count }],
+        message,
+    })
 }
 
 /// The question as the client wrote it, without compression.

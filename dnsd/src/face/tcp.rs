@@ -20,14 +20,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Transport, answer};
+use crate::answer::{Transfer, Transport, answer, answer_fast};
 use crate::directory::Directory;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Tally};
 
-/// Most connections at a time.
-const CONNECTIONS_MAX: usize = 256;
-/// Longest wait for the next message, or the rest of one, in milliseconds.
-const IDLE_MS_MAX: u64 = 10_000;
 /// Longest wait for a client that does not read, in milliseconds.
 const WRITE_MS_MAX: u64 = 5_000;
 /// Wait after accepting failed for want of something (descriptors, memory), in milliseconds.
@@ -37,19 +33,54 @@ const LENGTH_BYTES: usize = 2;
 /// Bytes read ahead per connection: a few pipelined queries.
 const READ_AHEAD_BYTES: usize = 1024;
 
+/// What clients may take up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most connections at a time.
+    pub connections_max: usize,
+    /// Longest wait for the next message, or for the rest of one.
+    pub idle: Duration,
+}
+
+/// Where connections come from: a listener, or in tests one that fails.
+trait Accept {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)>;
+}
+
+impl Accept for TcpListener {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        TcpListener::accept(self).await
+    }
+}
+
+/// What all connections share.
+struct Face {
+    directory: Arc<Directory>,
+    limits: Limits,
+    counters: Counters,
+    tally: Tally,
+    shutdown: CancellationToken,
+}
+
 /// Accepts until shutdown, then waits for the connections to end.
 pub async fn serve(
     listener: TcpListener,
     directory: Arc<Directory>,
+    limits: Limits,
     counters: Counters,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let tally = counters.queries.tally();
+    accept(listener, Arc::new(Face { directory, limits, counters, tally, shutdown })).await;
+}
+
+async fn accept(mut listener: impl Accept, face: Arc<Face>) {
+    let places = Arc::new(Semaphore::new(face.limits.connections_max));
     let connections = TaskTracker::new();
     let mut accepting = true;
     loop {
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = face.shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let (stream, client) = match accepted {
@@ -71,16 +102,16 @@ pub async fn serve(
             accepting = true;
         }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            counters.connections_refused.inc();
+            face.counters.connections_refused.inc();
             continue;
         };
-        let (directory, counters, shutdown) = (Arc::clone(&directory), counters.clone(), shutdown.clone());
+        let face = Arc::clone(&face);
         connections.spawn(async move {
-            counters.connections.inc();
-            if let Err(error) = converse(stream, client, &directory, &counters, &shutdown).await {
+            face.counters.connections.inc();
+            if let Err(error) = face.converse(stream, client).await {
                 tracing::debug!(%error, %client, "a DNS connection ended early");
             }
-            counters.connections.dec();
+            face.counters.connections.dec();
             drop(place);
         });
     }
@@ -95,41 +126,106 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// Answers the messages of one connection until the client has enough.
-async fn converse(
-    stream: TcpStream,
-    client: SocketAddr,
-    directory: &Directory,
-    counters: &Counters,
-    shutdown: &CancellationToken,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut stream = BufReader::with_capacity(READ_AHEAD_BYTES, stream);
-    let (mut query, mut out, mut framed) = (Vec::new(), Vec::new(), Vec::new());
-    loop {
-        let idle = Duration::from_millis(IDLE_MS_MAX);
-        let length = tokio::select! {
-            // What has been asked is answered before we go.
-            biased;
-            length = timeout(idle, stream.read_u16()) => length,
-            () = shutdown.cancelled() => return Ok(()),
+impl Face {
+    /// Answers the messages of one connection until the client has enough.
+    async fn converse(&self, stream: TcpStream, client: SocketAddr) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut stream = BufReader::with_capacity(READ_AHEAD_BYTES, stream);
+        let idle = self.limits.idle;
+        let (mut query, mut out, mut framed) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let length = tokio::select! {
+                // What has been asked is answered before we go.
+                biased;
+                length = timeout(idle, stream.read_u16()) => length,
+                () = self.shutdown.cancelled() => return Ok(()),
+            };
+            // Gone or silent between two messages: the usual end.
+            let Ok(Ok(length)) = length else { return Ok(()) };
+            query.resize(usize::from(length), 0);
+            timeout(idle, stream.read_exact(&mut query)).await??;
+            if let Some(outcome) = answer_fast(&self.directory, &query, Transport::Tcp, &mut out) {
+                send(&mut stream, &out, &mut framed).await?;
+                self.tally.count(outcome, Transport::Tcp);
+            } else if let Some(transfer) = Transfer::new(&self.directory, &query, client.ip()) {
+                for message in transfer.messages() {
+                    send(&mut stream, &message.map_err(io::Error::other)?, &mut framed).await?;
+                }
+                self.tally.count(transfer.outcome(), Transport::Tcp);
+            } else if let Some(outcome) = answer(&self.directory, &query, client, Transport::Tcp, &mut out) {
+                send(&mut stream, &out, &mut framed).await?;
+                self.tally.count(outcome, Transport::Tcp);
+            } else {
+                // Not a query: whoever sends this has lost the thread, and so has the framing.
+                self.counters.dropped.inc();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// One message behind its length, in one write (RFC 7766 section 8).
+async fn send(stream: &mut BufReader<TcpStream>, message: &[u8], framed: &mut Vec<u8>) -> io::Result<()> {
+    framed.clear();
+    framed.reserve(LENGTH_BYTES + message.len());
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(message);
+    timeout(Duration::from_millis(WRITE_MS_MAX), stream.write_all(framed)).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno::{ECONNABORTED, ECONNRESET, EINTR, EMFILE};
+
+    use super::*;
+
+    /// Fails a few times before it accepts.
+    struct Failing {
+        errors: Vec<io::Error>,
+        listener: TcpListener,
+    }
+
+    impl Accept for Failing {
+        async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+            match self.errors.pop() {
+                Some(error) => Err(error),
+                None => self.listener.accept().await,
+            }
+        }
+    }
+
+    /// What accept(2) says when a client has gone before it was accepted, and when there are no more
+    /// descriptors: neither ends the listener.
+    #[tokio::test]
+    async fn errors_of_accept_end_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let number = |error: nix::errno::Errno| io::Error::from_raw_os_error(error as i32);
+        let errors = [ECONNABORTED, EMFILE, ECONNRESET, ECONNABORTED, EINTR].map(number);
+        assert!(is_of_one_client(&errors[0]) && !is_of_one_client(&errors[1]));
+        let counters = Counters::default();
+        let shutdown = CancellationToken::new();
+        let face = Face {
+            directory: Arc::new(Directory::new(Vec::new())),
+            limits: Limits { connections_max: 2, idle: Duration::from_secs(10) },
+            tally: counters.queries.tally(),
+            counters,
+            shutdown: shutdown.clone(),
         };
-        // Gone or silent between two messages: the usual end.
-        let Ok(Ok(length)) = length else { return Ok(()) };
-        let length = usize::from(length);
-        query.resize(length, 0);
-        timeout(idle, stream.read_exact(&mut query)).await??;
-        let Some(outcome) = answer(directory, &query, client, Transport::Tcp, &mut out) else {
-            // Not a query: whoever sends this has lost the thread, and so has the framing.
-            counters.dropped.inc();
-            return Ok(());
-        };
-        framed.clear();
-        framed.reserve(LENGTH_BYTES + out.len());
-        // Answers are at most 65535 bytes by construction.
-        framed.extend_from_slice(&(out.len() as u16).to_be_bytes());
-        framed.extend_from_slice(&out);
-        timeout(Duration::from_millis(WRITE_MS_MAX), stream.write_all(&framed)).await??;
-        counters.queries.count(outcome, Transport::Tcp);
+        let serving = tokio::spawn(accept(Failing { errors: errors.into(), listener }, Arc::new(face)));
+        let answered = timeout(Duration::from_secs(10), async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // A query for the root's address, which is none of ours: REFUSED.
+            let query = [0, 17, 1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1];
+            stream.write_all(&query).await.unwrap();
+            let mut answer = [0; 19];
+            stream.read_exact(&mut answer).await.unwrap();
+            answer
+        });
+        let answer = answered.await.expect("the listener accepts in spite of errors");
+        assert_eq!(answer[..6], [0, 17, 1, 2, 0x80, 5]);
+        shutdown.cancel();
+        timeout(Duration::from_secs(10), serving).await.expect("it ends").unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! dnsd in this process on free ports, and the clients that ask it.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::print_stderr, reason = "whoever runs the tests is told what is skipped")]
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -107,6 +108,34 @@ pub(crate) async fn read_framed(stream: &mut TcpStream) -> Vec<u8> {
     })
     .await
     .expect("an answer over TCP")
+}
+
+/// A query over TCP and all messages of its answer: one, or those of a zone transfer.
+pub(crate) async fn transfer(server: SocketAddr, packet: &[u8]) -> Vec<Message> {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    stream.write_u16(u16::try_from(packet.len()).unwrap()).await.unwrap();
+    stream.write_all(packet).await.unwrap();
+    let mut messages = Vec::new();
+    loop {
+        messages.push(Message::from_vec(&read_framed(&mut stream).await).unwrap());
+        let mut records = messages.iter().flat_map(|message| &message.answers);
+        // The SOA record ends what it began.
+        let (first, last) = (records.next(), records.last());
+        if last.is_none() || first == last {
+            return messages;
+        }
+    }
+}
+
+/// A program that may be installed, on the PATH or where servers live.
+pub(crate) fn program(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: {name} is not installed");
+    }
+    found
 }
 
 pub(crate) fn query(name: &str, record_type: RecordType) -> Vec<u8> {
