@@ -13,6 +13,7 @@ tools_packages() {
     ip) echo iproute2 ;;
     nft) echo nftables ;;
     nsenter) echo util-linux ;;
+    script) echo bsdutils ;;
     dig) echo bind9-dnsutils ;;
     protoc) echo protobuf-compiler libprotobuf-dev ;;
     cc) echo gcc libc6-dev ;;

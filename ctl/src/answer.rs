@@ -85,6 +85,12 @@ impl Node {
         Some(if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") })
     }
 
+    /// What to call it: the name as written; a bare IP address with its port, for several nodes may share it.
+    pub fn label(&self) -> String {
+        let literal = self.address.parse::<std::net::IpAddr>().is_ok();
+        self.endpoint().filter(|_| literal).unwrap_or_else(|| self.address.clone())
+    }
+
     /// Whether the dictator's name for a node means this one: the address, with or without its port.
     pub fn is_named(&self, name: &str) -> bool {
         let bracketed = |port: u16| name == format!("[{}]:{port}", self.address);
@@ -270,6 +276,20 @@ mod tests {
         assert!(node("core-01").is_named("core-01") && node("core-01").is_named("core-01:6379"));
         assert!(node("fd00::1").is_named("[fd00::1]:6379"));
         assert!(!node("core-01").is_named("core-01:6380") && !node("core-01").is_named("core-011"));
+    }
+
+    #[test]
+    fn a_literal_is_called_by_its_port_too() {
+        let node = |address: &str| Node {
+            address: address.into(),
+            ip: Some("10.0.0.1".into()),
+            port: Some(6379),
+            ..Node::default()
+        };
+        assert_eq!(
+            (node("core-01").label(), node("10.0.0.1").label()),
+            ("core-01".into(), "10.0.0.1:6379".into())
+        );
     }
 
     #[test]

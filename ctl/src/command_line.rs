@@ -97,6 +97,11 @@ fn doctor() -> Command {
                 ),
         )
         .arg(
+            Arg::new("redis-user").long("redis-user").value_name("NAME").help(
+                "Also try, by ACL DRYRUN, whether the dictator's user at the nodes may do what it must",
+            ),
+        )
+        .arg(
             Arg::new("root")
                 .long("root")
                 .value_name("PATH")

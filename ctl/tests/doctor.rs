@@ -45,12 +45,46 @@ fn a_fault_is_found_and_its_cure_can_be_pasted() {
 }
 
 #[test]
+fn the_dictators_user_is_tried_without_doing_anything() {
+    let cluster = Cluster::established(2, &RedisOptions::default(), &quick_without_enforcement());
+    let ctl = Ctl::of(cluster.dictator.url(""));
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/redis-user.md"));
+    let page = page.expect("the page");
+    let user = page.lines().find(|line| line.starts_with("ACL SETUSER")).expect("the user");
+    for node in &cluster.nodes {
+        assert!(!node.command(user).is_error(), "{user}");
+    }
+    let told = |user: &str| {
+        let ran = ctl.run(&["doctor", "cluster", "--redis-user", user, "-o", "json"]);
+        let all = ran.json()["findings"].as_array().expect("a list").clone();
+        let about = |one: &Value| one["what"].as_str().is_some_and(|what| what.contains(user));
+        all.into_iter().filter(about).collect::<Vec<_>>()
+    };
+    assert_eq!(told("dictator"), Vec::<Value>::new());
+    assert!(!cluster.nodes[1].command("ACL SETUSER dictator -client|kill +get ~*").is_error());
+    let found = told("dictator");
+    assert!(found[0]["what"].as_str().expect("text").contains("lacks +client|kill"), "{found:?}");
+    assert_eq!(found[1]["level"], "note", "{found:?}");
+    for finding in &found {
+        let command =
+            finding["do"].as_str().expect("a cure").split(", and the same").next().expect("a command");
+        let cured = Command::new("sh").args(["-c", command]).output().expect("a shell");
+        assert_eq!(String::from_utf8_lossy(&cured.stdout).trim(), "OK", "{command}");
+    }
+    assert_eq!(told("dictator"), Vec::<Value>::new());
+    assert_eq!(told("nobody").len(), 2, "an unknown user is said at each node");
+    for node in &cluster.nodes {
+        assert_eq!(node.command_counts().of("flushall"), 0);
+    }
+}
+
+#[test]
 fn a_node_that_is_away_is_told_by_the_dictator_and_the_rest_is_examined() {
     let mut cluster = Cluster::established(2, &RedisOptions::default(), &quick_without_enforcement());
     let ctl = Ctl::of(cluster.dictator.url(""));
     cluster.nodes[1].kill();
     let ran = ctl.run(&["doctor", "cluster"]).ended(2);
-    ran.says(&["warnings", "the dictator sees: it ", "it could not be examined: ", "at 2 nodes"]);
+    ran.says(&["warning", "the dictator sees: it ", "it could not be examined: ", "at 2 nodes"]);
 }
 
 #[test]
@@ -81,7 +115,7 @@ fn a_host_is_examined_without_any_daemon() {
     let shown = root.path().display().to_string();
     let ill = ctl.run(&["doctor", "host", "--root", &shown]).ended(2);
     ill.says(&[
-        "0 dangers, 4 warnings",
+        "0 dangers, 4 warnings (0 notes)",
         "somaxconn is 128",
         "vm.overcommit_memory is 0",
         "transparent huge pages",

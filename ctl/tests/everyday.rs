@@ -92,11 +92,7 @@ fn a_refusal_tells_what_where_what_was_seen_and_what_to_do() {
             "\n  do  ",
         ]);
     }
-    ctl.run(&["status"]).ended(2).says(&[
-        "not as wanted",
-        "unknown",
-        &format!("{}: it ", cluster.nodes[2].address().ip()),
-    ]);
+    ctl.run(&["status"]).ended(2).says(&["not as wanted", "unknown", &format!("{target}: it ")]);
     let malformed =
         ctl.run_with_input(&["apply", "-"], r#"{"master": {"address": "a b"}, "slaves": []}"#).ended(3);
     malformed.complains(&["invalid-address", "at        /master/address", "do "]);
@@ -175,6 +171,45 @@ fn who_waits_is_told_for_what_and_an_answer_that_does_not_come_is_not_called_a_f
     cluster.dictator.process().thaw();
     lost.ended(69);
     sent.ended(4).complains(&["waiting for the answer, ", "may still be under way", "dictatorctl status"]);
+}
+
+/// On a terminal of its own, with this typed into it.
+fn on_a_terminal(ctl: &Ctl, arguments: &str, typed: &str) -> (i32, String) {
+    let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_dictatorctl"));
+    let mut child = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("DICTATORCTL_ENDPOINT", &ctl.endpoint)
+        .env("TERM", "xterm")
+        .envs(ctl.variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script, of the package bsdutils");
+    std::io::Write::write_all(&mut child.stdin.take().expect("standard input"), typed.as_bytes())
+        .expect("typed");
+    let output = child.wait_with_output().expect("it ends");
+    (output.status.code().expect("a code"), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn on_a_terminal_a_change_is_shown_and_asked_for() {
+    let cluster = Cluster::established(2, &RedisOptions::default(), &quick_without_enforcement());
+    let ctl = Ctl::of(cluster.dictator.url(""));
+    let switch = format!("switch {}", name(&cluster, 1));
+    assert_untouched(&cluster.all(), || {
+        for typed in ["n\n", "\n", "yess\n"] {
+            let (code, text) = on_a_terminal(&ctl, &switch, typed);
+            assert_eq!(code, 1, "{text}");
+            for part in ["hand-over", "writes wait: ", "Do it? [y/N]", "nothing was sent", "\u{1b}["] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
+    });
+    let (code, text) = on_a_terminal(&ctl, &switch, "y\n");
+    assert!(code == 0 && text.contains("the master moved"), "{text}");
+    let plain = Ctl::of(cluster.dictator.url("")).with("NO_COLOR", "1");
+    let (code, text) = on_a_terminal(&plain, &format!("switch {} --yes", name(&cluster, 0)), "");
+    assert!(code == 0 && !text.contains("Do it?") && !text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

@@ -46,8 +46,12 @@ fn a_pause_holds_enforcement_and_ends_by_itself() {
     ctl.run(&["status"]).ended(2).says(&["enforcement is paused until ", "parked"]);
     wait_brought_back(&cluster);
     assert!(begun.elapsed() >= PAUSE, "brought back after {:?}", begun.elapsed());
-    let history = ctl.run(&["history"]).ended(0);
-    history.says(&["repaired", "enforcement-resumed", "enforcement-paused"]);
+    // The link is up a moment before the change that brought it back has ended.
+    let history = wait_until("the repair to be in the history", DEADLINE, || {
+        let told = ctl.run(&["history"]).ended(0);
+        if told.stdout.contains("repaired") { Ok(told) } else { Err(told.stdout) }
+    });
+    history.says(&["enforcement-resumed", "enforcement-paused"]);
 }
 
 #[test]

@@ -174,7 +174,14 @@ async fn pass_on(context: Context<'_>, letter: &Letter, receipt: &Receipt) -> Re
 /// The document with another of its nodes as master. Entries of `discard` do not come along: they were
 /// meant for another change.
 fn with_master(document: &Document, name: &str) -> Result<Document, Failure> {
-    let is_named = |node: &&NodeName| node.to_string() == name || node.address.to_string() == name;
+    let is_named = |node: &&NodeName| {
+        // Where the document leaves the port open, `status` shows the one that was found.
+        let without_port = name.rsplit_once(':').map(|(address, _)| address.trim_matches(['[', ']']));
+        let address = node.address.to_string();
+        node.to_string() == name
+            || address == name
+            || (node.port.is_none() && without_port == Some(address.as_str()))
+    };
     let named: Vec<&NodeName> = document.nodes().filter(is_named).collect();
     let [master] = named.as_slice() else {
         let nodes: Vec<String> = document.nodes().map(ToString::to_string).collect();
@@ -210,6 +217,7 @@ mod tests {
         let slaves: Vec<String> = next.slaves.iter().map(ToString::to_string).collect();
         assert_eq!(slaves, ["core-01", "core-02"]);
         assert_eq!(with_master(&present, "core-01").unwrap(), present);
+        assert_eq!(with_master(&present, "core-02:6379").unwrap().master.to_string(), "core-02");
     }
 
     #[test]

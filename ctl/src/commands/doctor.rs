@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Context, parsed};
 use crate::answer::{Node, Status};
-use crate::doctor::nodes::{Facts, parse_config, parse_info};
+use crate::doctor::nodes::{Facts, Permissions, RULES_NEEDED, RULES_UNWANTED, parse_config, parse_info};
 use crate::doctor::{Finding, Level, host, nodes, report};
 use crate::exit::{Code, Failure};
 
@@ -37,7 +37,7 @@ pub(super) async fn doctor(context: Context<'_>) -> Result<Code, Failure> {
     if what != "host" {
         let status: Status = parsed(&context.get("/status").await?)?;
         findings.extend(of_status(&status));
-        let facts = examine_nodes(&status.nodes).await?;
+        let facts = examine_nodes(&status.nodes, context.text("redis-user")).await?;
         findings.extend(nodes::examine(&facts));
         looked_at.push(format!("{} nodes", facts.len()));
     }
@@ -75,14 +75,14 @@ fn of_status(status: &Status) -> Vec<Finding> {
         for problem in &node.problems {
             let what = format!("the dictator sees: {problem}");
             let cure = "dictatorctl status; if this stays, the node's log and the way to it";
-            findings.push(Finding::new(Level::Warning, &node.address, what, cure));
+            findings.push(Finding::new(Level::Warning, &node.label(), what, cure));
         }
     }
     findings
 }
 
 /// Asks every node whose address is known, several at once, and the masters twice.
-async fn examine_nodes(nodes: &[Node]) -> Result<Vec<Facts>, Failure> {
+async fn examine_nodes(nodes: &[Node], user: Option<&str>) -> Result<Vec<Facts>, Failure> {
     let known: Vec<&Node> = nodes.iter().filter(|node| node.endpoint().is_some()).collect();
     if !known.is_empty()
         && let Err(error) = Command::new("redis-cli").arg("--version").output().await
@@ -90,15 +90,18 @@ async fn examine_nodes(nodes: &[Node]) -> Result<Vec<Facts>, Failure> {
         let text = format!("the nodes are examined by redis-cli, which cannot be started: {error}");
         return Err(Failure::new(Code::Failed, text));
     }
-    let asking = known.into_iter().map(|node| examine_node(node.clone()));
+    let asking = known.into_iter().map(|node| examine_node(node.clone(), user.map(str::to_owned)));
     Ok(stream::iter(asking).buffered(AT_ONCE_MAX).collect().await)
 }
 
-async fn examine_node(node: Node) -> Facts {
+async fn examine_node(node: Node, user: Option<String>) -> Facts {
     let endpoint = node.endpoint().unwrap_or_default();
     let mut facts = Facts { endpoint, is_master: node.role == "master", ..Facts::default() };
     if let Err(reason) = ask_node(&node, &mut facts).await {
         facts.unasked = Some(reason);
+    } else if let Some(user) = user {
+        let permissions = permissions(&node, &user).await.unwrap_or_else(Permissions::Unknown);
+        facts.user = Some((user, permissions));
     }
     facts
 }
@@ -117,6 +120,27 @@ async fn ask_node(node: &Node, facts: &mut Facts) -> Result<(), String> {
         facts.writes_bytes_per_s = rate(facts, &later, begun.elapsed());
     }
     Ok(())
+}
+
+/// Tries what the dictator's user may do, without doing it.
+async fn permissions(node: &Node, user: &str) -> Result<Permissions, String> {
+    let (mut missing, mut excess) = (Vec::new(), Vec::new());
+    for (rule, command) in RULES_NEEDED {
+        if !may(node, user, command).await? {
+            missing.push(rule);
+        }
+    }
+    for (rule, command) in RULES_UNWANTED {
+        if may(node, user, command).await? {
+            excess.push(rule);
+        }
+    }
+    Ok(Permissions::Known { missing, excess })
+}
+
+async fn may(node: &Node, user: &str, command: &[&str]) -> Result<bool, String> {
+    let words = [&["ACL", "DRYRUN", user][..], command].concat();
+    Ok(redis_cli(node, &words).await?.trim() == "OK")
 }
 
 /// Bytes a second between two readings of the master's offset.
@@ -170,8 +194,11 @@ async fn redis_cli(node: &Node, command: &[&str]) -> Result<String, String> {
 fn is_error(printed: &str) -> bool {
     let mut lines = printed.lines().filter(|line| !line.is_empty());
     let (first, second) = (lines.next().unwrap_or_default(), lines.next());
-    let word = first.split(' ').next().unwrap_or_default();
-    second.is_none() && word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
+    let (word, rest) = first.split_once(' ').unwrap_or_default();
+    second.is_none()
+        && !rest.is_empty()
+        && word.len() > 2
+        && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 async fn text_of(stream: Option<impl AsyncReadExt + Unpin>) -> String {

@@ -68,9 +68,9 @@ pub fn report(findings: &[Finding], looked_at: &str, style: Style) -> String {
     let (dangers, warnings) = (count(Level::Danger), count(Level::Warning));
     let verdict = match (dangers, warnings) {
         (0, 0) => style.good("healthy"),
-        _ => style.bad(format!("{dangers} dangers, {warnings} warnings")),
+        _ => style.bad(format!("{}, {}", counted(dangers, "danger"), counted(warnings, "warning"))),
     };
-    let mut text = format!("{verdict} ({} notes) at {looked_at}\n", count(Level::Note));
+    let mut text = format!("{verdict} ({}) at {looked_at}\n", counted(count(Level::Note), "note"));
     for finding in sorted {
         let level = finding.level.as_str();
         let level = if finding.level == Level::Note { level.to_owned() } else { style.bad(level) };
@@ -85,6 +85,10 @@ pub fn report(findings: &[Finding], looked_at: &str, style: Style) -> String {
     text
 }
 
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +100,7 @@ mod tests {
             Finding::new(Level::Danger, "b", "d", "y"),
             Finding::new(Level::Warning, "c", "w", "z"),
         ];
-        let expected = "1 dangers, 1 warnings (1 notes) at 3 nodes\n\ndanger: b: d\n  do  y\n\n\
+        let expected = "1 danger, 1 warning (1 note) at 3 nodes\n\ndanger: b: d\n  do  y\n\n\
                         warning: c: w\n  do  z\n\nnote: a: n\n  do  x\n";
         assert_eq!(report(&findings, "3 nodes", Style::default()), expected);
         assert_eq!(report(&[], "this host", Style::default()), "healthy (0 notes) at this host\n");

@@ -13,6 +13,39 @@ const CLOCKS_APART_MAX_MS: u64 = 1000;
 /// What the original redis-dictator set to stop writes, and left behind when it was killed.
 const POISONED_MIN_REPLICAS: u64 = 1_000_000;
 
+/// What the dictator's user must be permitted, rule by rule, with a command that needs the rule (docs/redis-user.md).
+pub const RULES_NEEDED: [(&str, &[&str]); 11] = [
+    ("+info", &["INFO"]),
+    ("+time", &["TIME"]),
+    ("+client|list", &["CLIENT", "LIST"]),
+    ("+client|id", &["CLIENT", "ID"]),
+    ("+client|setname", &["CLIENT", "SETNAME", "dictator:1"]),
+    ("+client|pause", &["CLIENT", "PAUSE", "1", "WRITE"]),
+    ("+client|unpause", &["CLIENT", "UNPAUSE"]),
+    ("+client|kill", &["CLIENT", "KILL", "ID", "1"]),
+    ("+replicaof", &["REPLICAOF", "127.0.0.1", "0"]),
+    ("+multi", &["MULTI"]),
+    ("+exec", &["EXEC"]),
+];
+
+/// What it must not be permitted: whoever has its password could then do more than move the master.
+pub const RULES_UNWANTED: [(&str, &[&str]); 3] =
+    [("-get", &["GET", "key"]), ("-set", &["SET", "key", "value"]), ("-flushall", &["FLUSHALL"])];
+
+/// What `ACL DRYRUN` says of the dictator's user at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permissions {
+    /// It could not be found out.
+    Unknown(String),
+    /// These are missing, and these are too many.
+    Known {
+        /// Rules that it needs and has not.
+        missing: Vec<&'static str>,
+        /// Rules against what it can do and need not.
+        excess: Vec<&'static str>,
+    },
+}
+
 /// What is known of one node.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -28,6 +61,8 @@ pub struct Facts {
     pub clock_ahead_ms: Option<i64>,
     /// How many bytes it wrote to its replication stream per second.
     pub writes_bytes_per_s: Option<u64>,
+    /// What the user of this name may do there.
+    pub user: Option<(String, Permissions)>,
     /// Why it could not be asked.
     pub unasked: Option<String>,
 }
@@ -47,10 +82,15 @@ impl Facts {
 
     /// The command that sets a directive now. What is in redis.conf counts after a restart.
     fn set(&self, directive: &str, value: &str) -> String {
-        let (ip, port) = self.endpoint.rsplit_once(':').unwrap_or((&self.endpoint, "6379"));
-        let ip = ip.trim_start_matches('[').trim_end_matches(']');
+        let (ip, port) = self.ip_and_port();
         let quoted = if value.is_empty() { "''" } else { value };
         format!("redis-cli -h {ip} -p {port} CONFIG SET {directive} {quoted}, and the same in its redis.conf")
+    }
+
+    /// As redis-cli takes them.
+    fn ip_and_port(&self) -> (&str, &str) {
+        let (ip, port) = self.endpoint.rsplit_once(':').unwrap_or((&self.endpoint, "6379"));
+        (ip.trim_matches(['[', ']']), port)
     }
 
     fn finding(&self, level: Level, what: impl Into<String>, cure: impl Into<String>) -> Finding {
@@ -81,6 +121,7 @@ pub fn examine(nodes: &[Facts]) -> Vec<Finding> {
         findings.extend(persistence(node));
         findings.extend(replication(node));
         findings.extend(memory(node));
+        findings.extend(permissions(node));
         findings.extend(knowable(node));
     }
     let asked: Vec<&Facts> = nodes.iter().filter(|node| node.unasked.is_none()).collect();
@@ -205,6 +246,43 @@ fn knowable(node: &Facts) -> Vec<Finding> {
         findings.push(node.finding(Level::Note, what, cure));
     }
     findings
+}
+
+fn permissions(node: &Facts) -> Vec<Finding> {
+    let Some((user, permissions)) = &node.user else { return Vec::new() };
+    let (ip, port) = node.ip_and_port();
+    let set = |rules: &str| {
+        format!(
+            "redis-cli -h {ip} -p {port} ACL SETUSER {user} {rules}, and the same in its ACL file or redis.conf"
+        )
+    };
+    match permissions {
+        Permissions::Unknown(reason) => {
+            let what = format!("what {user} may do there is not known: {reason}");
+            let cure = "ACL DRYRUN needs redis 7, a user that is there, and a REDISCLI_AUTH that may use it";
+            vec![node.finding(Level::Note, what, cure)]
+        }
+        Permissions::Known { missing, excess } => {
+            let mut findings = Vec::new();
+            if !missing.is_empty() {
+                let rules = missing.join(" ");
+                let what =
+                    format!("the user {user} lacks {rules}, so the dictator refuses to move the master");
+                findings.push(node.finding(Level::Danger, what, set(&quoted(missing))));
+            }
+            if !excess.is_empty() {
+                let what = format!("the user {user} may use data, which the dictator never does");
+                findings.push(node.finding(Level::Note, what, set(&quoted(excess))));
+            }
+            findings
+        }
+    }
+}
+
+/// Rules for a shell, to which `|` means something else.
+fn quoted(rules: &[&str]) -> String {
+    let quoted: Vec<String> = rules.iter().map(|rule| format!("'{rule}'")).collect();
+    quoted.join(" ")
 }
 
 /// What must be equal or fit between nodes, since each can become the master of the others.

@@ -29,7 +29,11 @@ pub fn receipt(receipt: &Receipt, steps: bool, style: Style) -> String {
         line("master", &node(master));
     }
     for slave in &receipt.slaves {
-        let link = slave.link.as_deref().unwrap_or("not known yet");
+        let link = match slave.link.as_deref() {
+            Some("up") => "up".to_owned(),
+            // Links are not waited for unless asked; a moment later they are up.
+            other => format!("not up yet ({})", other.unwrap_or("not looked at")),
+        };
         line("slave", &format!("{}, link {link}", node(slave)));
     }
     for pending in &receipt.pending {

@@ -31,7 +31,7 @@ pub fn status(status: &Status, now_unix_ms: u64, style: Style) -> String {
     let mut told = String::new();
     for node in &status.nodes {
         for problem in &node.problems {
-            let _ = writeln!(told, "  {}: {}", style.bad(printable(&node.address)), printable(problem));
+            let _ = writeln!(told, "  {}: {}", style.bad(printable(&node.label())), printable(problem));
         }
     }
     if let Some(trouble) = &status.problem {
@@ -70,7 +70,7 @@ fn row(node: &Node, status: &Status) -> Vec<Cell> {
     let broken = node.link.as_deref().is_some_and(|link| link != "up");
     let link = or_dash(node.link.clone());
     vec![
-        plain(printable(&node.address)),
+        plain(printable(&node.label())),
         plain(or_dash(node.endpoint())),
         plain(printable(&node.wanted)),
         role,

@@ -14,6 +14,7 @@ fn sound(port: u16, is_master: bool) -> Facts {
         config: parse_config(config),
         clock_ahead_ms: Some(3),
         writes_bytes_per_s: Some(1000),
+        user: None,
         unasked: None,
     }
 }
@@ -116,6 +117,35 @@ fn a_node_that_cannot_be_asked_is_told_apart_by_its_words() {
         assert_eq!(findings.len(), 1);
         assert!(findings[0].cure.contains(cure), "{findings:?}");
     }
+}
+
+#[test]
+fn missing_and_needless_rules_are_told_as_rules() {
+    let of = |permissions: Permissions| {
+        let user = Some(("dictator".to_owned(), permissions));
+        examine(&[Facts { user, ..sound(6379, true) }])
+    };
+    assert_eq!(of(Permissions::Known { missing: Vec::new(), excess: Vec::new() }), []);
+    let both = of(Permissions::Known { missing: vec!["+client|kill", "+time"], excess: vec!["-get"] });
+    assert_eq!((both[0].level, both[1].level), (Level::Danger, Level::Note));
+    let cure = "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER dictator '+client|kill' '+time', and the same";
+    assert!(both[0].what.contains("lacks +client|kill +time") && both[0].cure.contains(cure), "{both:?}");
+    assert!(both[1].cure.contains("'-get'"), "{both:?}");
+    let unknown = of(Permissions::Unknown("ERR User 'x' not found".into()));
+    assert!(unknown[0].what.contains("not found"), "{unknown:?}");
+}
+
+/// The page tells the whole user, and the doctor looks for just that.
+#[test]
+fn the_rules_are_those_of_the_page() {
+    let page = include_str!("../../../../docs/redis-user.md");
+    let line = page.lines().find(|line| line.starts_with("ACL SETUSER")).unwrap();
+    let told = line.split_whitespace().filter(|word| word.starts_with('+'));
+    let needed = RULES_NEEDED.iter().map(|(rule, _)| *rule);
+    assert_eq!(
+        told.collect::<std::collections::BTreeSet<_>>(),
+        needed.collect::<std::collections::BTreeSet<_>>()
+    );
 }
 
 #[test]
