@@ -31,7 +31,7 @@ const REFRESH_MS_MIN: u64 = 100;
 pub const PROGRAM: Program = Program {
     name: "dnsd",
     version: env!("CARGO_PKG_VERSION"),
-    about: "Publishes the redis topology it is told by HTTP as a DNS zone",
+    about: "Publishes the redis topology it is told by HTTP as a DNS zone (dnsd register: announces one node)",
     env_prefix: "DNSD",
     listen_default: "127.0.0.1:8081",
     settings: &[

@@ -25,6 +25,7 @@ pub mod network;
 pub mod problems;
 pub mod publication;
 pub mod publisher;
+pub mod register;
 pub mod roles;
 pub mod seeds;
 pub mod sentinel;
