@@ -37,13 +37,15 @@ fn wait_brought_back(cluster: &Cluster) {
 
 #[test]
 fn a_pause_holds_enforcement_and_ends_by_itself() {
-    const PAUSE: Duration = Duration::from_secs(2);
+    const PAUSE: Duration = Duration::from_secs(5);
     let (cluster, ctl) = established();
     let begun = Instant::now();
-    let paused = ctl.run(&["pause", "--for", "2s", "--reason", "new memory"]).ended(0);
+    let paused = ctl.run(&["pause", "--for", "5s", "--reason", "new memory"]).ended(0);
     paused.says(&["enforcement is paused until ", ": new memory"]);
     stray(&cluster);
     ctl.run(&["status"]).ended(2).says(&["enforcement is paused until ", "parked"]);
+    let metrics = cluster.dictator.http().get("/metrics").text();
+    assert!(metrics.contains("\ndictator_enforcement_paused 1\n"), "{metrics}");
     wait_brought_back(&cluster);
     assert!(begun.elapsed() >= PAUSE, "brought back after {:?}", begun.elapsed());
     // The link is up a moment before the change that brought it back has ended.

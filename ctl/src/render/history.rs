@@ -39,7 +39,13 @@ fn row(number: usize, entry: &Entry) -> Vec<Cell> {
 
 /// One entry whole.
 pub fn entry(entry: &Entry, style: Style) -> String {
-    let mut text = format!("{}, asked by {}\n", utc(entry.at_unix_ms), printable(&entry.cause));
+    let cause = match entry.cause.as_str() {
+        "put" => "a document was sent",
+        "enforcement" => "the dictator kept the topology true",
+        "operator" => "somebody asked for it",
+        other => other,
+    };
+    let mut text = format!("{}: {}\n", utc(entry.at_unix_ms), printable(cause));
     match &entry.receipt {
         Some(done) => text.push_str(&receipt(done, true, style)),
         None => {

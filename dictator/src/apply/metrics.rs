@@ -47,6 +47,8 @@ pub struct Metrics {
     pub drift: Gauge,
     /// 1 while a hand-over is open.
     pub open_handover: Gauge,
+    /// 1 while enforcement is paused.
+    pub enforcement_paused: Gauge,
     /// When a change or a pass of enforcement last succeeded, in seconds since the Unix epoch.
     pub last_success: Gauge<f64, AtomicU64>,
 }
@@ -66,6 +68,7 @@ impl Metrics {
             generation: Gauge::default(),
             drift: Gauge::default(),
             open_handover: Gauge::default(),
+            enforcement_paused: Gauge::default(),
             last_success: Gauge::default(),
         };
         let seconds = || Unit::Seconds;
@@ -89,6 +92,11 @@ impl Metrics {
             "open_handover",
             "1 while the outcome of a hand-over is not known",
             metrics.open_handover.clone(),
+        );
+        registry.register(
+            "enforcement_paused",
+            "1 while enforcement is paused",
+            metrics.enforcement_paused.clone(),
         );
         registry.register_with_unit(
             "last_success_timestamp",

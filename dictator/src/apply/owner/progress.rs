@@ -151,6 +151,7 @@ impl Owner {
         let revision = self.record.wanted.as_ref().and_then(|wanted| wanted.revision).unwrap_or(0);
         self.metrics.revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
         self.metrics.generation.set(i64::try_from(self.record.generation).unwrap_or(i64::MAX));
+        self.metrics.enforcement_paused.set(i64::from(self.pause.is_some()));
         self.metrics.open_handover.set(i64::from(self.record.intent.is_some()));
         let master = self
             .record
