@@ -369,6 +369,32 @@ async fn odd_packets_on_real_sockets() {
     for id in 0..3_u8 {
         assert_eq!(read_framed(&mut stream).await[1], id);
     }
+    // What follows and cannot be answered takes nothing from what was asked before it.
+    let mut stream = TcpStream::connect(dnsd.dns).await.unwrap();
+    stream.write_all(&[&pipelined[..], &[0, 12], &[0x80; 12]].concat()).await.unwrap();
+    for id in 0..3_u8 {
+        assert_eq!(read_framed(&mut stream).await[1], id);
+    }
+    let mut rest = Vec::new();
+    let ended = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok() && rest.is_empty(), "closed: {rest:?}");
+    // Many at once, arriving in pieces: every one is answered, in order.
+    let stream = TcpStream::connect(dnsd.dns).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let many = pipelined.repeat(1_000);
+    let writing = tokio::spawn(async move {
+        for piece in many.chunks(777) {
+            writer.write_all(piece).await.unwrap();
+        }
+        writer
+    });
+    for index in 0..3_000_u32 {
+        let length = timeout(Duration::from_secs(5), reader.read_u16()).await.unwrap().unwrap();
+        let mut answer = vec![0; usize::from(length)];
+        reader.read_exact(&mut answer).await.unwrap();
+        assert_eq!(u32::from(answer[1]), index % 3);
+    }
+    drop(writing.await.unwrap());
     // A length that promises more than comes, a length of nothing, a response: closed without an answer.
     for bytes in [vec![0x01, 0x00, 1, 2, 3], vec![0, 0], [vec![0, 12], vec![0x80; 12]].concat()] {
         let mut stream = TcpStream::connect(dnsd.dns).await.unwrap();
