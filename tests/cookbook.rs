@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::binaries::workspace;
+use harness::load::percentile;
 use harness::ports::free_address;
 use harness::wait::ensure;
 use harness::{DaemonOptions, Redis, Whole, WholeOptions, wait_until};
@@ -36,7 +37,7 @@ const KEY: &str = "cookbook";
 /// A client program that is running; killed when dropped.
 struct Client {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<(Instant, String)>>>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -54,27 +55,27 @@ impl Client {
         let told = Arc::clone(&lines);
         let reader = std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                told.lock().expect("no panic").push(line);
+                told.lock().expect("no panic").push((Instant::now(), line));
             }
         });
         Self { child, lines, reader: Some(reader) }
     }
 
     fn acknowledged(&self) -> usize {
-        self.lines.lock().expect("no panic").iter().filter(|line| line.starts_with("ack ")).count()
+        self.lines.lock().expect("no panic").iter().filter(|(_, line)| line.starts_with("ack ")).count()
     }
 
     fn wait_acknowledged(&self, more: usize) {
         let wanted = self.acknowledged() + more;
         wait_until("the client to go on writing", FOUND_DEADLINE, || {
             let lines = self.lines.lock().expect("no panic");
-            let acknowledged = lines.iter().filter(|line| line.starts_with("ack ")).count();
+            let acknowledged = lines.iter().filter(|(_, line)| line.starts_with("ack ")).count();
             ensure(acknowledged >= wanted, format!("{acknowledged} of {wanted}, last {:?}", lines.last()))
         });
     }
 
-    /// Lets it finish the write it is at, and returns all it said.
-    fn stop(mut self) -> Vec<String> {
+    /// Lets it finish the write it is at, and returns all it said and when.
+    fn stop(mut self) -> Vec<(Instant, String)> {
         drop(self.child.stdin.take());
         wait_until("the client to end", FOUND_DEADLINE, || {
             ensure(self.child.try_wait().is_ok_and(|ended| ended.is_some()), "it runs".to_owned())
@@ -114,14 +115,17 @@ fn judge(title: &str, program: &Path, script: &str, library: &str) {
     let arguments = [script.to_str().expect("UTF-8"), library, &host, &port, "mymaster", KEY];
     let client = Client::start(program, &arguments);
     client.wait_acknowledged(WRITES_BETWEEN);
+    let mut begins = Vec::new();
     for round in 1..=SWITCHES {
+        begins.push(Instant::now());
         whole.move_to(round % whole.nodes.len());
         client.wait_acknowledged(WRITES_BETWEEN);
     }
     let lines = client.stop();
+    let gaps = gaps(&lines, &begins);
     let list = pushed(&whole.nodes[SWITCHES % whole.nodes.len()]);
     let (mut acknowledged, mut failed, mut missing) = (0, 0, Vec::new());
-    for line in &lines {
+    for (_, line) in &lines {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["ack", number] => {
                 acknowledged += 1;
@@ -135,7 +139,23 @@ fn judge(title: &str, program: &Path, script: &str, library: &str) {
     }
     assert!(missing.is_empty(), "{title}: acknowledged, but not once in the list: {missing:?}");
     assert!(acknowledged >= SWITCHES * WRITES_BETWEEN, "{title}: {acknowledged}");
-    println!("| {title} | {acknowledged} | {failed} | 0 |");
+    let gap = |share: f64| percentile(&gaps, share).as_millis();
+    println!("| {title} | {acknowledged} | {failed} | 0 | {} ms | {} ms |", gap(0.5), gap(1.0));
+}
+
+/// For each switch, the longest time between two acknowledged writes from its begin to the next.
+fn gaps(lines: &[(Instant, String)], begins: &[Instant]) -> Vec<Duration> {
+    let acknowledged: Vec<Instant> =
+        lines.iter().filter(|(_, line)| line.starts_with("ack ")).map(|(at, _)| *at).collect();
+    let ends = begins.iter().skip(1).copied().chain(acknowledged.last().copied());
+    begins
+        .iter()
+        .zip(ends)
+        .filter_map(|(begin, end)| {
+            let pairs = acknowledged.windows(2).filter(|pair| pair[1] > *begin && pair[1] <= end);
+            pairs.map(|pair| pair[1] - pair[0]).max()
+        })
+        .collect()
 }
 
 fn python(library: &str) {

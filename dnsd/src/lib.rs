@@ -40,7 +40,6 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use resolve::Resolver;
 use service::admin::{self, Latch, Readiness};
 use service::http::HttpLimits;
@@ -168,9 +167,11 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let publisher = publisher(&config, &slot, &counters, latch).await?;
 
     let tasks = Tasks::new();
-    let discovery = discovery(&config, &slot, &mut metrics, &tasks, &shutdown).await?;
+    // The publisher and what follows it outlive the HTTP face: what has been accepted is finished.
+    let publisher_stop = CancellationToken::new();
+    let mut running = following(&config, &slot, &mut metrics, &tasks, &publisher_stop);
+    let seeds = seeds(&config, &slot, &tasks, &mut running, &publisher_stop).await?;
     let dns_stop = CancellationToken::new();
-    let mut running = Vec::new();
     if let Some(listener) = listeners.sentinel {
         let settings = face::sentinel::Settings {
             peers: config.peers.clone(),
@@ -183,11 +184,10 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let dns = Dns { udp: listeners.udp, tcp: listeners.tcp, directory, counters, stop: dns_stop.clone() };
     running.extend(dns.start(&config, &tasks));
     let (inbox, received) = mpsc::channel(INBOX_MAX);
-    // The publisher outlives the HTTP face: what has been accepted is finished.
-    let publisher_stop = CancellationToken::new();
     let publishing = publisher.run(received, config.refresh_interval, publisher_stop.clone());
     running.push(("publisher", tasks.spawn("publisher", publishing)));
-    let router = discovery
+    let router = http::roles::routes(Arc::clone(&slot), shutdown.clone())
+        .merge(http::seeds::routes(seeds, config.discovery.seeds.at_root))
         .merge(http::routes(http::Face { slot, inbox }))
         .merge(admin::routes(readiness, Arc::new(metrics)));
     let limits = HttpLimits { allow_hosts: config.common.allow_hosts.clone(), ..HttpLimits::default() };
@@ -224,22 +224,24 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     outcome
 }
 
-/// What tells of the publication without DNS: by HTTP, the routes returned, and in etcd.
-async fn discovery(
+/// A task by its name.
+type Named = (&'static str, JoinHandle<()>);
+
+/// What follows the publication without being asked.
+fn following(
     config: &Config,
     slot: &Arc<Slot>,
     metrics: &mut Metrics,
     tasks: &Tasks,
-    shutdown: &CancellationToken,
-) -> Result<Router, RunError> {
+    stop: &CancellationToken,
+) -> Vec<Named> {
+    let mut running = Vec::new();
     if let Some(etcd) = config.discovery.skydns_etcd.clone() {
         let in_force = skydns::gauge(metrics.registry());
-        let following = skydns::follow(Arc::clone(slot), etcd, in_force, shutdown.clone());
-        tasks.spawn("skydns", following);
+        let following = skydns::follow(Arc::clone(slot), etcd, in_force, stop.clone());
+        running.push(("skydns", tasks.spawn("skydns", following)));
     }
-    let seeds = seeds(config, slot, tasks, shutdown).await?;
-    let roles = http::roles::routes(Arc::clone(slot), shutdown.clone());
-    Ok(roles.merge(http::seeds::routes(seeds, config.discovery.seeds.at_root)))
+    running
 }
 
 /// The list for Dynomite. If a service names its peers, they are looked for from now on.
@@ -247,7 +249,8 @@ async fn seeds(
     config: &Config,
     slot: &Arc<Slot>,
     tasks: &Tasks,
-    shutdown: &CancellationToken,
+    running: &mut Vec<Named>,
+    stop: &CancellationToken,
 ) -> Result<Arc<Seeds>, RunError> {
     let config::Seeds { rack, dc, token_prefix, own_host, service, .. } = config.discovery.seeds.clone();
     let own_host = match own_host {
@@ -260,9 +263,8 @@ async fn seeds(
         Some(name) => {
             let (sender, found) = watch::channel(Found::default());
             let resolver = Resolver::new(config.resolver.clone())?;
-            let following =
-                seeds::service::follow(name, placement.clone(), resolver, sender, shutdown.clone());
-            tasks.spawn("seeds", following);
+            let following = seeds::service::follow(name, placement.clone(), resolver, sender, stop.clone());
+            running.push(("seeds", tasks.spawn("seeds", following)));
             Source::Service(found)
         }
     };
