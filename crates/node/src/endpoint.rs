@@ -14,7 +14,7 @@ use topology::command::{Answer, Command, Failure, Order, Reply as Answered};
 use topology::observation::{RunId, SessionId, Unknown, Vitals};
 
 use crate::acts::{self, Context, Done};
-use crate::observe::observe;
+use crate::observe::{feel_pause_of, observe};
 use crate::registry::{Owner, Registry};
 use crate::session::Session;
 use crate::settings::{Mandate, Settings};
@@ -85,7 +85,7 @@ impl Endpoint {
         let id = session.id;
         let answer = self.send(order, session, due).await;
         let stale = reused && self.session.is_none() && order.session.is_none() && Instant::now() < due;
-        if stale && order.command == Command::Observe && answer.is_err() {
+        if stale && matches!(order.command, Command::Observe { .. }) && answer.is_err() {
             // The open connection had died unnoticed. Reading again over a new one is no repetition
             // of a command whose outcome matters.
             tracing::debug!(node = %order.node, session = id.0, "observing again over a new connection");
@@ -142,13 +142,17 @@ impl Endpoint {
         let shared = self.shared.clone();
         let context = Context { user: shared.settings.user(), due };
         let done = match &order.command {
-            Command::Observe => {
+            Command::Observe { feel_pause } => {
                 let owner_of = |vitals: &Vitals, other: SessionId, peer: &str| -> Owner {
                     let mut registry = shared.registry();
                     registry.learned(id, local, &vitals.run_id);
                     registry.owner(&vitals.run_id, other, peer)
                 };
-                Box::pin(observe(session, self.address, &shared.settings, context, &owner_of)).await
+                let observed = observe(session, &shared.settings, context, &owner_of).await;
+                match feel_pause {
+                    true => Box::pin(feel_pause_of(observed, self.address, &shared.settings, context)).await,
+                    false => observed,
+                }
             }
             Command::Poll => acts::poll(session, context).await,
             Command::PauseWrites { budget } => acts::pause_writes(session, context, *budget).await,

@@ -62,7 +62,6 @@ pub(crate) type OwnerOf<'a> = &'a (dyn Fn(&Vitals, SessionId, &str) -> Owner + S
 /// Reads everything of [`NodeState`].
 pub(crate) async fn observe(
     session: Session,
-    endpoint: SocketAddr,
     settings: &Settings,
     context: Context<'_>,
     owner_of: OwnerOf<'_>,
@@ -82,25 +81,40 @@ pub(crate) async fn observe(
         .collect();
     remember(&mut session, &asked);
     let state = state(&mut session, &asked, context.user, midpoint_us, owner_of);
-    let mut state = match state {
-        Ok(state) => state,
+    match state {
+        Ok(state) => Done { session: Some(session), answer: Ok(Answered::State(Box::new(state))) },
         Err(reason) => {
             // A rehearsal that failed may have left a transaction open.
             let usable = session.rehearsed || settings.credentials.is_none();
-            return Done { session: usable.then_some(session), answer: Err(Failure::NotExecuted(reason)) };
+            Done { session: usable.then_some(session), answer: Err(Failure::NotExecuted(reason)) }
         }
+    }
+}
+
+/// Adds whether writes are held back, if what was observed is a slave that does not say so itself.
+pub(crate) async fn feel_pause_of(
+    observed: Done,
+    endpoint: SocketAddr,
+    settings: &Settings,
+    context: Context<'_>,
+) -> Done {
+    let (session, mut state) = match observed {
+        Done { session: Some(session), answer: Ok(Answered::State(state)) } => (session, state),
+        other => return other,
     };
     let slave = state.vitals.following().is_some() && !state.vitals.sentinel;
-    if state.paused.is_none() && slave && !session.refused.contains("PUBLISH") {
-        let (kept, felt) = feel_pause(session, endpoint, settings, context).await;
-        state.paused = felt;
-        let Some(kept) = kept else {
-            let reason = Unknown::Unreachable("the connection ended while it was observed".to_owned());
-            return Done::lost(Failure::NoReply(reason));
-        };
-        session = kept;
+    if state.paused.is_some() || !slave || session.refused.contains("PUBLISH") {
+        return Done { session: Some(session), answer: Ok(Answered::State(state)) };
     }
-    Done { session: Some(session), answer: Ok(Answered::State(Box::new(state))) }
+    let (kept, felt) = feel_pause(session, endpoint, settings, context).await;
+    state.paused = felt;
+    match kept {
+        Some(session) => Done { session: Some(session), answer: Ok(Answered::State(state)) },
+        None => {
+            let reason = Unknown::Unreachable("the connection ended while it was observed".to_owned());
+            Done::lost(Failure::NoReply(reason))
+        }
+    }
 }
 
 struct Asked {

@@ -269,7 +269,7 @@ impl World {
     fn obey(&mut self, connection: ConnectionIndex, ticket: u64, command: &Command) {
         let node = self.connections[connection].node;
         let answer = match command {
-            Command::Observe => {
+            Command::Observe { .. } => {
                 let dictators = self.dictators_at(connection);
                 if self.chance.one_in(4) {
                     let later = self.now + self.chance.below(OBSERVE_SPLIT_MAX);
@@ -363,7 +363,7 @@ impl World {
 /// A command in a few words, for traces.
 pub(crate) fn describe(command: &Command) -> String {
     match command {
-        Command::Observe => "observe".to_owned(),
+        Command::Observe { .. } => "observe".to_owned(),
         Command::Poll => "poll".to_owned(),
         Command::PauseWrites { budget } => format!("pause {} ms", budget.as_millis()),
         Command::Unpause => "unpause".to_owned(),

@@ -39,7 +39,11 @@ pub enum Reading {
 pub enum Command {
     /// Read everything of [`NodeState`], over the open connection or a new one. The client list is
     /// read before the vitals, so that vitals read with no dictator in the list are final.
-    Observe,
+    Observe {
+        /// Find out whether a slave holds writes back, too; where it does not say so itself that takes a
+        /// second connection, and only of a target it matters.
+        feel_pause: bool,
+    },
     /// Read INFO (brief).
     Poll,
     /// `CLIENT PAUSE <budget> WRITE`, then INFO (brief), in one go.

@@ -102,6 +102,23 @@ impl Record {
         });
     }
 
+    /// Notes that a node which was granted ahead of its promotion takes writes now, on a new lineage.
+    pub fn promoted(&mut self, node: &NodeName, vitals: &Vitals) {
+        if let (Some(before), Some(second)) = (&vitals.replid2, vitals.second_offset) {
+            self.end_lineage(before.clone(), second.saturating_sub(1).max(self.end_of(before).unwrap_or(0)));
+        }
+        if let Some(granted) = &mut self.granted {
+            granted.replid = vitals.replid.clone();
+        }
+        self.see(Seen {
+            node: node.clone(),
+            run_id: vitals.run_id.clone(),
+            role: SeenRole::Master,
+            replid: vitals.replid.clone(),
+            offset: vitals.position(),
+        });
+    }
+
     /// Whether the node that is granted now holds what was written before at all. One that came back empty,
     /// or that takes the place of a given-up master without ever having followed it, does not.
     fn carries(&self, replid: &ReplId, grant: &Grant<'_>) -> bool {
@@ -203,6 +220,26 @@ impl Record {
                 self.discards.push_back(UsedDiscard { discard: discard.clone(), spent: true });
             }
         }
+    }
+
+    /// Notes who was seen taking writes without the right to, so that it is not taken for a healthy slave
+    /// after its next restart. Returns whether anything changed.
+    pub fn note_strays(&mut self, observation: &Observation) -> bool {
+        let granted = self.granted.as_ref().map(|granted| &granted.run_id);
+        let target = self.intent.as_ref().map(|intent| &intent.to.run_id);
+        let mut changed = false;
+        for seen in self.heartbeat.nodes.iter_mut().filter(|seen| seen.role == SeenRole::Slave) {
+            let Some(vitals) = observation.vitals(&seen.node) else { continue };
+            let has_right = [granted, target].contains(&Some(&vitals.run_id));
+            // One that just came up as a master has been written nothing yet.
+            let untouched =
+                vitals.run_id != seen.run_id && vitals.write_calls == Some(0) && !vitals.stats_reset;
+            if vitals.is_master() && !has_right && !untouched {
+                seen.role = SeenRole::Stray;
+                changed = true;
+            }
+        }
+        changed
     }
 
     /// Follows the granted master where its lineage moved by itself: a lone master takes a new one when

@@ -156,6 +156,9 @@ pub enum SeenRole {
     Master,
     /// A slave with its link up, on the granted lineage.
     Slave,
+    /// Since then it was seen taking writes without the right to: what it held in good health says nothing
+    /// about what it holds.
+    Stray,
 }
 
 /// One node as last seen in good health.

@@ -41,7 +41,7 @@ fn stop() -> Option<&'static Stop> {
 /// The name of an action.
 pub(super) fn name_of(order: &Order) -> String {
     let what = match &order.command {
-        Command::Observe => "observe",
+        Command::Observe { .. } => "observe",
         Command::Poll => "poll",
         Command::PauseWrites { .. } => "pause",
         Command::Unpause => "unpause",

@@ -63,7 +63,7 @@ impl Bench {
     }
 
     pub(crate) async fn observe(&self, endpoint: SocketAddr) -> NodeState {
-        match self.send(endpoint, None, Command::Observe).await {
+        match self.send(endpoint, None, Command::Observe { feel_pause: true }).await {
             Ok(Reply::State(state)) => *state,
             other => panic!("no state of {endpoint}: {other:?}"),
         }
@@ -71,7 +71,7 @@ impl Bench {
 
     /// Why observing fails.
     pub(crate) async fn unknown(&self, endpoint: SocketAddr, deadline: Duration) -> Unknown {
-        match self.send_within(endpoint, None, Command::Observe, deadline).await {
+        match self.send_within(endpoint, None, Command::Observe { feel_pause: true }, deadline).await {
             Err(failure) => failure.reason().clone(),
             Ok(reply) => panic!("{endpoint} was observed: {reply:?}"),
         }

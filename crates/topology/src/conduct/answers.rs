@@ -13,6 +13,7 @@ use crate::basis::{Basis, Reference};
 use crate::command::{Answer, Assigned, Failure, Reply};
 use crate::observation::{Unknown, View, Vitals};
 use crate::plan::{Pending, Right, loss};
+use crate::record::Record;
 use crate::refusal::{Refusal, Slug};
 
 /// Wait between looks at a target that is syncing.
@@ -169,15 +170,27 @@ impl Conduct {
         self.effects.push(Effect::Wake { at: self.now + SYNC_INTERVAL });
     }
 
-    pub(super) fn promoted(&mut self, node: &NodeName, right: Right, at: Duration, answer: Answer) {
-        self.log("promote", node, at);
-        match assigned(answer) {
-            Ok(assigned) if assigned.accepted.is_ok() && assigned.after.is_master() => {
-                self.grant(node, right, &assigned.after);
-            }
+    pub(super) fn promoted(
+        &mut self,
+        node: &NodeName,
+        right: Right,
+        before: Option<Box<Record>>,
+        answer: Answer,
+    ) {
+        let outcome = assigned(answer);
+        if let (Err(Failure::NotExecuted(_)), Some(before)) = (&outcome, &before) {
+            // It surely takes no writes: whoever was granted before is so again.
+            self.record = (**before).clone();
+            self.dirty = true;
+        }
+        match outcome {
+            Ok(assigned) if assigned.accepted.is_ok() && assigned.after.is_master() => match before {
+                Some(_) => self.confirm(node, &assigned.after),
+                None => self.grant(node, right, &assigned.after),
+            },
             Err(failure @ Failure::NotExecuted(Unknown::Refuses(_))) => {
                 let refusal = Refusal::of_unknown(node, failure.reason()).during("promote");
-                self.fail(refusal);
+                self.save(AfterSave::Refuse(Box::new(refusal)));
             }
             other => {
                 let why = reason(other);

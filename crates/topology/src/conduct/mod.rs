@@ -84,6 +84,8 @@ pub struct Conduct {
     /// The record differs from what was last made durable.
     dirty: bool,
     record_unsaved: Option<String>,
+    /// A node was seen taking writes without the right to, and the durable record does not say so yet.
+    strays_noted: bool,
     now: Duration,
     started: Duration,
     observation: Observation,
@@ -128,6 +130,7 @@ impl Conduct {
             record,
             dirty: false,
             record_unsaved: None,
+            strays_noted: false,
             now,
             started: now,
             observation: Observation::default(),
@@ -225,9 +228,9 @@ impl Conduct {
             let advice = "define a topology and trigger it, or PUT one";
             return self.fail(Refusal::new(Slug::Unresolvable, "no topology is in force", advice));
         };
-        if self.record.follow_lineage(&self.observation) {
-            self.dirty = true;
-        }
+        self.dirty |= self.record.follow_lineage(&self.observation);
+        self.strays_noted |= self.record.note_strays(&self.observation);
+        self.dirty |= self.strays_noted;
         let planned = plan(&wanted, &self.observation, &self.record, &self.job.policy);
         let planned = planned.and_then(|plan| {
             let sound = audit::audit(&plan, &wanted, &self.observation, &self.record, &self.job.policy);
@@ -244,10 +247,16 @@ impl Conduct {
 
     fn refused(&mut self, refusal: Refusal) {
         let may_clear = matches!(refusal.slug, Slug::OutcomeUnknown)
-            || (self.uncertain.is_some() && refusal.slug == Slug::NodeUnreachable);
+            || (self.uncertain.is_some()
+                && matches!(refusal.slug, Slug::NodeUnreachable | Slug::ActingMasterUnreachable));
         if may_clear && !self.out_of_time() && matches!(self.job.purpose, Purpose::Apply(_)) {
             self.uncertain.get_or_insert(refusal);
             return self.rest(RETRY_INTERVAL);
+        }
+        if self.strays_noted && !matches!(self.job.purpose, Purpose::DryRun(_)) {
+            // Nobody is attached, but what was seen must not be forgotten: the next life of a stray would
+            // pass for that of a healthy slave.
+            return self.save(steps::AfterSave::Refuse(Box::new(refusal)));
         }
         self.fail(refusal);
     }

@@ -42,13 +42,16 @@ impl Conduct {
     }
 
     fn ask(&mut self, asked: Vec<(NodeName, SocketAddr)>) {
+        let target = self.wanted().map(|wanted| wanted.document.master);
         for (node, endpoint) in asked {
             let ticket = self.ticket();
+            let feel_pause = target.as_ref() == Some(&node);
             if let Phase::Observing(observing) = &mut self.phase {
                 observing.waiting.insert(ticket, (node.clone(), endpoint));
             }
             let deadline = self.limits.observe_deadline;
-            let order = Order { node, endpoint, session: None, command: Command::Observe, deadline };
+            let command = Command::Observe { feel_pause };
+            let order = Order { node, endpoint, session: None, command, deadline };
             self.effects.push(Effect::Order { ticket, order });
         }
     }

@@ -29,7 +29,42 @@ impl Conduct {
         }
     }
 
+    /// Grants a node the right to take writes before it is told to: whatever becomes of the order, a stop of
+    /// the node or the end of this dictator, nobody else is promoted until it is known what this node did.
+    pub(super) fn grant_ahead(&mut self, node: NodeName, right: Right) {
+        let before = Box::new(self.record.clone());
+        let Some(vitals) = self.observation.vitals(&node).cloned() else {
+            self.again = true;
+            return;
+        };
+        if self.note_grant(&node, right, &vitals) {
+            self.save(AfterSave::Promotion { node, right, before });
+        }
+    }
+
+    /// The node that was granted ahead takes writes, on a lineage of its own.
+    pub(super) fn confirm(&mut self, node: &NodeName, vitals: &Vitals) {
+        self.record.promoted(node, vitals);
+        self.leads(node, vitals);
+        self.save(AfterSave::Granted);
+    }
+
     pub(super) fn grant(&mut self, node: &NodeName, right: Right, vitals: &Vitals) {
+        if self.note_grant(node, right, vitals) {
+            self.leads(node, vitals);
+            self.save(AfterSave::Granted);
+        }
+    }
+
+    fn leads(&mut self, node: &NodeName, vitals: &Vitals) {
+        // It may have been attached on the way; whoever takes writes has no link that could come up.
+        self.tally.told.retain(|told| told != node);
+        self.leader = Some(vitals.clone());
+        self.uncertain = None;
+    }
+
+    /// Changes the record to a grant. Returns whether it could.
+    fn note_grant(&mut self, node: &NodeName, right: Right, vitals: &Vitals) -> bool {
         let endpoint = self.observation.nodes.get(node).and_then(|observed| observed.endpoint);
         // A recovered hand-over puts its own document in force; the change goes on with its own. Who takes
         // the place of a master that was given up does so by the document that gave it up.
@@ -37,7 +72,7 @@ impl Conduct {
         let intent = open.map(|intent| intent.wanted.clone());
         let (Some(endpoint), Some(wanted)) = (endpoint, intent.or_else(|| self.wanted())) else {
             self.again = true;
-            return;
+            return false;
         };
         self.note_right(right);
         let observation = &self.observation;
@@ -45,11 +80,7 @@ impl Conduct {
         let arrived = crate::plan::same_node(observation, node, &wanted.document.master);
         let grant = Grant { node, endpoint, vitals, right, wanted: &wanted, arrived, observation };
         self.record.grant(&grant);
-        // It may have been attached on the way; whoever takes writes has no link that could come up.
-        self.tally.told.retain(|told| told != node);
-        self.leader = Some(vitals.clone());
-        self.uncertain = None;
-        self.save(AfterSave::Granted);
+        true
     }
 
     pub(super) fn on_saved(&mut self, ticket: u64, result: Result<(), String>) {
@@ -57,6 +88,7 @@ impl Conduct {
         match &result {
             Ok(()) => {
                 self.dirty = false;
+                self.strays_noted = false;
                 self.record_unsaved = None;
             }
             Err(why) => self.record_unsaved = Some(why.clone()),
@@ -72,6 +104,13 @@ impl Conduct {
             AfterSave::Steps => match result {
                 Ok(()) => self.next_steps(),
                 Err(why) => self.fail_unsaved(&why),
+            },
+            AfterSave::Promotion { node, right, before } => match result {
+                Ok(()) => self.send_promotion(&node, right, Some(before)),
+                Err(why) => {
+                    self.record = *before;
+                    self.fail(not_writable(&why));
+                }
             },
             AfterSave::Granted => {
                 if let Err(why) = result {

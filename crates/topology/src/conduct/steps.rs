@@ -10,6 +10,7 @@ use crate::handover::HandOver;
 use crate::mutant::{self, Mutant};
 use crate::observation::{SessionId, Vitals};
 use crate::plan::{Right, Step};
+use crate::record::Record;
 use crate::refusal::Refusal;
 
 /// Most slaves in a row between a slave and the master that feeds it.
@@ -25,6 +26,8 @@ pub(super) enum AfterSave {
     Steps,
     /// The hand-over, of which this was the intent.
     HandOver(Box<HandOver>),
+    /// The promotion of this node, which was granted ahead, and the record to go back to.
+    Promotion { node: NodeName, right: Right, before: Box<Record> },
     /// The steps after a grant; the grant is in force whether or not it could be saved.
     Granted,
     /// A refusal, after the record was put back.
@@ -42,7 +45,7 @@ pub(super) enum Running {
     AttachFollow { node: NodeName, basis: Basis, at: Duration },
     Sync { node: NodeName, to: NodeName },
     HandOver { machine: Box<HandOver>, step: &'static str, node: NodeName, at: Duration },
-    Promote { node: NodeName, right: Right, at: Duration },
+    Promote { node: NodeName, right: Right, before: Option<Box<Record>>, at: Duration },
     Undo { node: NodeName, at: Duration },
     Unpause,
     Save(AfterSave),
@@ -88,10 +91,11 @@ impl Conduct {
             Step::Attach { node, to, basis } => self.attach(node, to, basis),
             Step::AwaitSync { node, to } => self.await_sync(node, to),
             Step::HandOver { from, to } => self.hand_over(&from, &to),
-            Step::Promote { node, right } => {
-                let running = Running::Promote { node: node.clone(), right, at: self.now };
-                self.assign(&node, Assignment::Master, false, Reading::Brief, running);
+            // Of a hand-over the intent already says who may take writes from now on.
+            Step::Promote { node, right: right @ Right::HandedOver { .. } } => {
+                self.send_promotion(&node, right, None);
             }
+            Step::Promote { node, right } => self.grant_ahead(node, right),
             Step::Adopt { node, right } => self.adopt(&node, right),
             Step::Undo { node } => {
                 let running = Running::Undo { node: node.clone(), at: self.now };
@@ -132,9 +136,18 @@ impl Conduct {
         self.order(node, Command::Assign { to, unpause, reading }, running);
     }
 
+    /// Sends a promotion; `before` is the record to go back to if the node surely did not execute it.
+    pub(super) fn send_promotion(&mut self, node: &NodeName, right: Right, before: Option<Box<Record>>) {
+        let running = Running::Promote { node: node.clone(), right, before, at: self.now };
+        self.assign(node, Assignment::Master, false, Reading::Brief, running);
+    }
+
     fn attach(&mut self, node: NodeName, to: NodeName, basis: Basis) {
-        // A slave gets no data but its master's. Where that is anyone else than the new master or the
-        // one demoted here, it may have got more since it was observed: it is parked and read again.
+        // A slave gets no data but its master's. Where that is anyone else than the node it shall follow, it
+        // may have got more since it was observed: it is parked and read again. That goes for a slave of
+        // the master demoted here, too: while this dictator was stopped, that one may have come back from
+        // a restart, taken writes and handed them on. The demoted one itself is still in the life that was
+        // demoted, since the order goes over the connection that demoted it.
         let still = self.observation.vitals(&node).is_some_and(Vitals::is_parked);
         let fed_by_ours = self.is_fed_by(&node, &to);
         let demoted = self.demoted.as_ref() == Some(&node);
@@ -146,12 +159,12 @@ impl Conduct {
         self.assign(&node, Assignment::Parked, false, Reading::Full, running);
     }
 
-    /// Whether a slave gets what it gets from a node or from the one demoted here, if by way of others.
+    /// Whether a slave gets what it gets from a node, if by way of others.
     fn is_fed_by(&self, node: &NodeName, to: &NodeName) -> bool {
         let mut at = node;
         for _ in 0..CHAIN_NODES_MAX {
             let Some(leader) = self.observation.leader_of(at) else { return false };
-            if leader == to || self.demoted.as_ref() == Some(leader) {
+            if leader == to {
                 return true;
             }
             at = leader;
@@ -189,7 +202,10 @@ impl Conduct {
                 let action = machine.answered(answer, self.now);
                 self.drive(machine, action);
             }
-            Running::Promote { node, right, at } => self.promoted(&node, right, at, answer),
+            Running::Promote { node, right, before, at } => {
+                self.log("promote", &node, at);
+                self.promoted(&node, right, before, answer);
+            }
             Running::Undo { node, at } => self.undone(&node, at, answer),
             Running::Save(_) => debug_assert!(false, "a save is not answered by a node"),
         }

@@ -179,12 +179,10 @@ fn replacement(situation: &Situation<'_>, intent: &Intent, from: &Party) -> Resu
     let restarted = node == intent.to.node && life != Some(&intent.to.run_id);
     let beyond = if restarted { Beyond::Perhaps } else { Beyond::No };
     let state = restart::most_advanced(situation, &intent.replid, &from.node, beyond)?;
-    let right = Right::Replacement;
-    Ok(vec![if state.vitals.is_master() {
-        Step::Adopt { node, right }
-    } else {
-        Step::Promote { node, right }
-    }])
+    if state.vitals.is_master() {
+        return Ok(vec![Step::Adopt { node, right: Right::Replacement }]);
+    }
+    Ok(restart::replace(&node, state))
 }
 
 /// The target's fate is not known: the old master stays parked, and only the operator can give one of

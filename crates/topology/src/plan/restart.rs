@@ -115,12 +115,11 @@ fn by_offset(
         .filter_map(|(name, other)| Some((name, standing::of(situation, &granted.replid, &other.vitals)?)))
         .collect();
     if others.iter().all(|(_, theirs)| own.holds(*theirs)) {
-        absent_hold_no_more(situation, granted, own)?;
-        return if own.is_present() {
-            Ok(resume(granted, state, true))
-        } else {
-            by_keys(situation, granted, state)
-        };
+        if !own.is_present() {
+            return by_keys(situation, granted, state);
+        }
+        absent_hold_no_more(situation, granted, state, (&granted.node, own.offset))?;
+        return Ok(resume(granted, state, true));
     }
     let best = others
         .iter()
@@ -132,7 +131,7 @@ fn by_offset(
         let better = others.first().map_or(target, |(name, _)| name);
         return Err(lost(situation, granted, state, better, &detail));
     };
-    absent_hold_no_more(situation, granted, *most)?;
+    absent_hold_no_more(situation, granted, state, (name, most.offset))?;
     if state.vitals.is_master() && state.vitals.write_calls != Some(0) {
         let detail = format!(
             "{} restarted at offset {} and has taken writes since, while {name} holds {}",
@@ -149,31 +148,53 @@ fn by_offset(
     Ok(Acting::First { steps, would: Would::Resumed })
 }
 
-/// A node that cannot be asked was last seen with more than anyone who can: wait for it.
-fn absent_hold_no_more(situation: &Situation<'_>, granted: &Granted, most: Standing) -> Result<(), Refusal> {
-    if waits_for_nobody(situation, granted) {
+/// A node of this document or the one before that cannot be asked, nor was given up.
+fn absent<'a>(situation: &Situation<'a>) -> Option<&'a NodeName> {
+    let before = situation.record.wanted.iter().flat_map(|wanted| wanted.document.nodes());
+    situation.wanted.document.nodes().chain(before).find(|node| {
+        let seen = situation.record.heartbeat.seen(node);
+        let given_up = seen.is_some_and(|seen| situation.discards(node, &seen.run_id.0));
+        situation.observation.known(node).is_none() && !given_up
+    })
+}
+
+/// What a master that restarted from a save lacks may be on any slave that was fed to the end. Nobody is
+/// granted before all of them were asked, however little the absent one had when it was last seen.
+fn absent_hold_no_more(
+    situation: &Situation<'_>,
+    granted: &Granted,
+    state: &NodeState,
+    best: (&NodeName, Offset),
+) -> Result<(), Refusal> {
+    let Some(absent) = absent(situation).filter(|_| !waits_for_nobody(situation, granted)) else {
         return Ok(());
-    }
-    let absent = situation.wanted.document.nodes().find_map(|node| {
-        let seen = situation.record.heartbeat.seen(node)?;
-        let away = situation.observation.known(node).is_none();
-        let theirs = standing::on(situation, &granted.replid, &seen.replid, seen.offset);
-        (away && theirs.is_some_and(|theirs| !most.holds(theirs))).then_some((node, seen.offset))
-    });
-    match absent {
-        None => Ok(()),
-        Some((node, offset)) => Err(Refusal::new(
-            Slug::MasterLostData,
-            format!(
-                "{} restarted with less than {node} held when it was last seen, and {node} cannot be reached",
-                granted.node
-            ),
-            format!("start {node} again; it will be compared before anyone is attached"),
-        )
-        .about(&granted.node)
-        .with("last_seen_offset", offset)
-        .with("best_reachable_offset", most.offset)),
-    }
+    };
+    let seen = situation.record.heartbeat.seen(absent).map(|seen| seen.offset);
+    Err(may_hold_more(granted, state, absent, "from an earlier save", best.0)
+        .with("last_seen_offset", json!(seen))
+        .with("best_reachable", best.0.to_string())
+        .with("best_reachable_offset", best.1))
+}
+
+fn may_hold_more(
+    granted: &Granted,
+    state: &NodeState,
+    absent: &NodeName,
+    how: &str,
+    best: &NodeName,
+) -> Refusal {
+    Refusal::new(
+        Slug::MasterLostData,
+        format!(
+            "{} restarted {how}, and {absent}, which may hold more of its data, cannot be reached",
+            granted.node
+        ),
+        format!(
+            "start {absent} again, it will be compared before anyone is attached; or, if what only {absent} holds may be lost, name {best} as master and add \"discard\":[{}]",
+            discard_entry(&granted.node, state)
+        ),
+    )
+    .about(&granted.node)
 }
 
 /// How many keys a restarted node surely brought with it. One without AOF may have come back empty, and
@@ -199,19 +220,15 @@ fn by_keys(situation: &Situation<'_>, granted: &Granted, state: &NodeState) -> R
     if waits_for_nobody(situation, granted) {
         return Ok(resume(granted, state, false));
     }
-    let absent = situation.wanted.document.nodes().find(|node| situation.observation.known(node).is_none());
-    if let Some(absent) = absent.filter(|_| kept == 0) {
-        return Err(Refusal::new(
-            Slug::MasterLostData,
-            format!(
-                "{} restarted empty, and {absent}, which may hold its data, cannot be reached",
-                granted.node
-            ),
-            format!("start {absent} again; or, if the cluster was empty, add the discard in evidence"),
-        )
-        .about(&granted.node)
-        .with("run_id", state.vitals.run_id.0.clone())
-        .with("discard", discard_entry(&granted.node, state)));
+    // Without AOF it holds what it held when it last saved, if anything: a slave that is away may hold more.
+    // With AOF it is the one that was written to, and is believed if it kept anything.
+    let how = if kept == 0 { "empty" } else { "from an earlier save" };
+    let doubtful = kept == 0 || !state.vitals.append_only;
+    if let Some(absent) = absent(situation).filter(|_| doubtful) {
+        let refusal = may_hold_more(granted, state, absent, how, &granted.node);
+        return Err(refusal
+            .with("run_id", state.vitals.run_id.0.clone())
+            .with("discard", discard_entry(&granted.node, state)));
     }
     Ok(resume(granted, state, false))
 }
@@ -261,8 +278,18 @@ pub(super) fn replacement(situation: &Situation<'_>, granted: &Granted) -> Resul
     if state.vitals.is_master() {
         return Ok(Acting::Node { node: target.clone(), adopt: Some(Right::Replacement) });
     }
-    let step = Step::Promote { node: target.clone(), right: Right::Replacement };
-    Ok(Acting::First { steps: vec![step], would: Would::Switched })
+    Ok(Acting::First { steps: replace(target, state), would: Would::Switched })
+}
+
+/// Promotes the node that takes the place of one that was given up. It ceases to follow first: should the
+/// promotion get lost, it is found parked, and not following one who may come back.
+pub(super) fn replace(node: &NodeName, state: &NodeState) -> Vec<Step> {
+    let promote = Step::Promote { node: node.clone(), right: Right::Replacement };
+    if state.vitals.is_parked() {
+        return vec![promote];
+    }
+    let why = "it takes the place of the master it followed".to_owned();
+    vec![Step::Park { node: node.clone(), why }, promote]
 }
 
 /// Whether the target may have taken writes beyond the lineage that everybody is compared by.

@@ -140,7 +140,8 @@ impl Scene {
         let role = match words.next() {
             Some("master") => SeenRole::Master,
             Some("slave") | None => SeenRole::Slave,
-            Some(other) => panic!("{other} is neither master nor slave"),
+            Some("stray") => SeenRole::Stray,
+            Some(other) => panic!("{other} is neither master nor slave nor stray"),
         };
         let lineage = words.next().unwrap_or("R1");
         let offset = words.next().map_or(90, number);

@@ -356,7 +356,7 @@ impl World {
         if order.session.is_some_and(|session| session.0 != self.session(&node)) {
             return gone("the connection is closed");
         }
-        if !matches!(order.command, Command::Observe | Command::Poll) {
+        if !matches!(order.command, Command::Observe { .. } | Command::Poll) {
             self.orders.push(format!("{node}: {:?}", order.command));
         }
         self.answers += 1;
@@ -364,7 +364,7 @@ impl World {
             self.write_as_clients();
         }
         Ok(match &order.command {
-            Command::Observe => Reply::State(Box::new(self.observed(&node))),
+            Command::Observe { .. } => Reply::State(Box::new(self.observed(&node))),
             Command::Poll => Reply::Vitals(Box::new(self.info(&node))),
             Command::PauseWrites { .. } => {
                 self.node(&node).paused = true;

@@ -1,0 +1,25 @@
+//! Schedules that once broke a promise. What each of them found is mended; they stay, because what was
+//! wrong once is the likeliest to be wrong again.
+
+use simulation::schedule::Schedule;
+
+/// Seeds, and what went wrong.
+const MENDED: [(u64, &str); 9] = [
+    (14736, "a master came back from an early RDB while its slaves were away, and was believed"),
+    (18395, "the same, and the RDB was of the present lineage"),
+    (20153, "another node was promoted while a promotion without reply was still under way"),
+    (20699, "a master came back from an early RDB while its only slave was stopped"),
+    (29134, "the same, and its slave could not be parked"),
+    (63338, "the same, found by another dictator"),
+    (68232, "the same, with two slaves stopped"),
+    (73787, "a slave was attached as one of the demoted master that had restarted since and taken writes"),
+    (88432, "a node that was seen taking writes of its own passed for a healthy slave after its restart"),
+];
+
+#[test]
+fn what_once_broke_a_promise_keeps_it() {
+    for (seed, story) in MENDED {
+        let verdict = Schedule::random(seed).run(false);
+        assert!(verdict.violation.is_none(), "seed {seed} ({story}): {:?}", verdict.violation);
+    }
+}
