@@ -41,10 +41,19 @@ impl Record {
         self.generation =
             intent.as_ref().map_or(self.generation + 1, |intent| intent.generation.max(self.generation + 1));
         let previous = self.granted.take();
-        let carries = previous.as_ref().is_none_or(|previous| self.carries(&previous.replid, grant));
-        if !carries {
-            // What went before is in nobody's hands now but of those who still show it.
-            self.chain.clear();
+        let early = previous.as_ref().and_then(|previous| self.early(&previous.replid, vitals));
+        let carries = early.is_none()
+            && previous.as_ref().is_none_or(|previous| self.carries(&previous.replid, grant));
+        match early {
+            // What was written after it is in nobody's hands now but of those who still show it, either.
+            Some((place, offset)) => {
+                self.chain.truncate(place + 1);
+                if let Some(last) = self.chain.back_mut() {
+                    last.end = last.end.min(offset);
+                }
+            }
+            None if !carries => self.chain.clear(),
+            None => {}
         }
         if let Some(previous) = &previous
             && previous.replid != vitals.replid
@@ -117,6 +126,17 @@ impl Record {
             replid: vitals.replid.clone(),
             offset: vitals.position(),
         });
+    }
+
+    /// Where in the chain a node stands that shows nothing of the lineage before this grant: it came back from
+    /// a save of that time, or was away since.
+    fn early(&self, previous: &ReplId, vitals: &Vitals) -> Option<(usize, Offset)> {
+        if position_on(vitals, previous).is_some() {
+            return None;
+        }
+        self.chain.iter().enumerate().rev().find_map(|(place, past)| {
+            position_on(vitals, &past.replid).map(|offset| (place, offset))
+        })
     }
 
     /// Whether the node that is granted now holds what was written before at all. One that came back empty,

@@ -63,6 +63,12 @@ impl Conduct {
             Reference { acting: &leader, record: &self.record, discard }.judge(&node, &assigned.after);
         match judged {
             Ok(basis) => self.follow(node, &to, basis),
+            Err(_) if assigned.after.replid == leader.replid => {
+                // It was fed, if by way of others, since its master was read. Now that it is parked, both
+                // can be compared.
+                self.again = true;
+                self.next_steps();
+            }
             Err(no_basis) => {
                 let refusal = loss(&node, &assigned.after, no_basis);
                 if self.is_target(&node) {

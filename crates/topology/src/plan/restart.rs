@@ -62,7 +62,11 @@ pub(super) fn restarted(
     if let Some(successor) = successor(situation, granted) {
         return Ok(Acting::Node { node: successor.clone(), adopt: Some(Right::Successor) });
     }
+    // Who left the document while it was away may still follow the granted node, and would be wiped by it.
+    let leavers = situation.leavers();
+    let left = leavers.iter().filter_map(|node| Some((node, situation.observation.known(node)?)));
     let unparked: Vec<Step> = members(situation)
+        .chain(left.filter(|(name, _)| members(situation).all(|(member, _)| member != *name)))
         .filter(|(name, other)| {
             // One that is loading takes no orders; it is waited for below.
             let stands = other.vitals.is_parked() || other.vitals.loading;
@@ -132,20 +136,21 @@ fn by_offset(
         return Err(lost(situation, granted, state, better, &detail));
     };
     absent_hold_no_more(situation, granted, state, (name, most.offset))?;
-    if state.vitals.is_master() && state.vitals.write_calls != Some(0) {
+    let wrote = state.vitals.write_calls != Some(0) && !state.vitals.fed;
+    if wrote {
         let detail = format!(
             "{} restarted at offset {} and has taken writes since, while {name} holds {}",
             granted.node, own.offset, most.offset
         );
         return Err(lost(situation, granted, state, name, &detail));
     }
-    let mut steps = Vec::new();
-    if state.vitals.is_master() {
-        let why = format!("{name} holds more of what was written");
-        steps.push(Step::Park { node: granted.node.clone(), why });
-    }
-    steps.push(Step::Promote { node: (*name).clone(), right: Right::MostAdvanced });
-    Ok(Acting::First { steps, would: Would::Resumed })
+    let step = if state.vitals.is_master() {
+        // Clients may write to it until it is parked; only then it shows whether they did.
+        Step::Park { node: granted.node.clone(), why: format!("{name} holds more of what was written") }
+    } else {
+        Step::Promote { node: (*name).clone(), right: Right::MostAdvanced }
+    };
+    Ok(Acting::First { steps: vec![step], would: Would::Resumed })
 }
 
 /// A node of this document or the one before that cannot be asked, nor was given up.
