@@ -43,6 +43,9 @@ struct Ticket {
     connection: Option<ConnectionIndex>,
     sent: bool,
     command: Command,
+    /// Sent over a connection that was open before; reading is tried once more then over a new one.
+    reused: bool,
+    due: Time,
 }
 
 /// The connection to a node.

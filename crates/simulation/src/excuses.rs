@@ -112,6 +112,15 @@ impl World {
             self.excuse(strays, "as taken by a stray master that restarted");
             return lost.without(&strays);
         }
+        // People promoted it, it was written to, and it restarted before any dictator looked.
+        let people = self.ledger.tampered.clone();
+        let tampered =
+            self.ledger.of_lives(node, |life| life < now && people.contains(&(node, life))).common(&lost);
+        if !tampered.is_empty() {
+            self.ledger.forgotten += 1;
+            self.excuse(tampered, "as taken by a stray that people promoted and that restarted");
+            return lost.without(&tampered);
+        }
         lost
     }
 

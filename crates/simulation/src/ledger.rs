@@ -176,6 +176,16 @@ impl World {
             self.excuse(lost, "by people");
             return;
         }
+        if self.known & (1 << node) == 0 {
+            return self.excuse(lost, "as held by a node that nobody told a dictator of");
+        }
+        if let Part::Slave(Some(master)) = self.nodes[node].part
+            && self.ledger.tampered.contains(&(master, self.nodes[master].life))
+            && !self.nodes[master].ordered
+        {
+            // People made its master one, and it came to that before any dictator gave an order.
+            return self.excuse(lost, "by people who promoted its master");
+        }
         if let Part::Slave(Some(master)) = self.nodes[node].part
             && (self.nodes[master].life != self.nodes[node].follows_life
                 || self.nodes[master].life != self.nodes[node].attached_knowing)
@@ -234,7 +244,10 @@ impl World {
             let life = (node, state.life);
             let excused = self.ledger.tampered.contains(&life)
                 || self.ledger.permissions.iter().any(|one| (one.node, one.life) == life);
+            // Whoever led the cluster before the first document did not name it is known to nobody.
+            let unheard = self.known != 0 && self.known & (1 << node) == 0;
             let named = self.ledger.published.contains(&life) || self.ledger.appointed.contains(&life);
+            let named = named && !unheard;
             if !state.takes_writes() || excused || !named {
                 continue;
             }

@@ -114,6 +114,8 @@ pub struct World {
     pub(crate) meddled: u32,
     /// The nodes of the documents that dictators have in force, as bits.
     pub(crate) members: u32,
+    /// The nodes that any record ever spoke of, as bits: of others no dictator can know.
+    pub(crate) known: u32,
     /// A node that nobody published took a write.
     pub(crate) strayed: bool,
     /// Faults so far, by kind.
@@ -163,6 +165,7 @@ impl World {
             restarts: 0,
             meddled: 0,
             members: !0,
+            known: 0,
             strayed: false,
             happened: [0; KINDS.len()],
             endings: Vec::new(),

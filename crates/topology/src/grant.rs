@@ -10,7 +10,7 @@ use crate::document::Document;
 use crate::observation::{Observation, Offset, ReplId, Vitals};
 use crate::plan::{Right, keys_kept, position_on};
 use crate::record::{
-    DISCARDS_MAX, Granted, Heartbeat, LEAVING_MAX, Record, Seen, SeenRole, UsedDiscard, Wanted,
+    DISCARDS_MAX, Granted, Heartbeat, LEAVING_MAX, PastLineage, Record, Seen, SeenRole, UsedDiscard, Wanted,
 };
 
 /// A node that was just granted the right to take writes, and the evidence.
@@ -42,8 +42,8 @@ impl Record {
             intent.as_ref().map_or(self.generation + 1, |intent| intent.generation.max(self.generation + 1));
         let previous = self.granted.take();
         let early = previous.as_ref().and_then(|previous| self.early(&previous.replid, vitals));
-        let carries = early.is_none()
-            && previous.as_ref().is_none_or(|previous| self.carries(&previous.replid, grant));
+        let carries =
+            early.is_none() && previous.as_ref().is_none_or(|previous| self.carries(&previous.replid, grant));
         match early {
             // What was written after it is in nobody's hands now but of those who still show it, either.
             Some((place, offset)) => {
@@ -60,7 +60,7 @@ impl Record {
             && carries
         {
             let end = self.end_after(&previous.replid, grant);
-            self.end_lineage(previous.replid.clone(), end);
+            self.end_past(PastLineage { replid: previous.replid.clone(), end, anew: previous.anew });
         }
         if let Some(intent) = &intent
             && intent.replid != vitals.replid
@@ -96,11 +96,21 @@ impl Record {
         for used in self.discards.iter_mut().filter(|used| used.discard.node == *grant.node) {
             used.spent |= used.discard.run_id == vitals.run_id.0;
         }
+        let goes_on = |previous: &Granted| {
+            let same = previous.replid == vitals.replid;
+            (same && previous.anew, position_on(vitals, &previous.replid).is_some())
+        };
+        let anew = match previous.as_ref().map(goes_on) {
+            Some((anew, true)) => anew,
+            Some((_, false)) => early.is_none(),
+            None => false,
+        };
         self.granted = Some(Granted {
             node: grant.node.clone(),
             endpoint: grant.endpoint,
             run_id: vitals.run_id.clone(),
             replid: vitals.replid.clone(),
+            anew,
         });
         self.see(Seen {
             node: grant.node.clone(),
@@ -134,9 +144,11 @@ impl Record {
         if position_on(vitals, previous).is_some() {
             return None;
         }
-        self.chain.iter().enumerate().rev().find_map(|(place, past)| {
-            position_on(vitals, &past.replid).map(|offset| (place, offset))
-        })
+        self.chain
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(place, past)| position_on(vitals, &past.replid).map(|offset| (place, offset)))
     }
 
     /// Whether the node that is granted now holds what was written before at all. One that came back empty,
@@ -181,9 +193,41 @@ impl Record {
             self.leave(&before.document, &next.document);
         }
         self.leaving.retain(|node| !next.document.nodes().any(|wanted| wanted == node));
+        self.settle_joining(&next.document);
         self.wanted = Some(next);
         self.sequence += 1;
         true
+    }
+
+    /// Nodes that are not in the document in force, but may follow its master: they left it and were not seen
+    /// parked yet, or were attached for a document that is not in force.
+    pub fn outside(&self) -> impl Iterator<Item = &NodeName> {
+        self.leaving.iter().chain(&self.joining)
+    }
+
+    /// Notes a node that is about to be attached without being in the document in force. Returns whether
+    /// anything changed.
+    pub fn join(&mut self, node: &NodeName) -> bool {
+        let named = self.wanted.iter().any(|wanted| wanted.document.nodes().any(|wanted| wanted == node));
+        let known = named || self.outside().any(|outside| outside == node);
+        if !known && self.joining.len() < LEAVING_MAX {
+            self.joining.push(node.clone());
+        }
+        !known
+    }
+
+    /// A document was put in force: whoever was attached for another one is in it now, or leaves. Returns
+    /// whether anything changed.
+    pub fn settle_joining(&mut self, in_force: &Document) -> bool {
+        let joining = std::mem::take(&mut self.joining);
+        let changed = !joining.is_empty();
+        for node in joining {
+            let stays = in_force.nodes().any(|wanted| *wanted == node) || self.leaving.contains(&node);
+            if !stays && self.leaving.len() < LEAVING_MAX {
+                self.leaving.push(node);
+            }
+        }
+        changed
     }
 
     fn leave(&mut self, before: &Document, next: &Document) {
@@ -242,6 +286,13 @@ impl Record {
         }
     }
 
+    /// Notes that a node was not what it had been in good health. Returns whether anything changed.
+    pub fn doubt(&mut self, node: &NodeName) -> bool {
+        let healthy = |seen: &&mut Seen| seen.node == *node && seen.role == SeenRole::Slave;
+        let seen = self.heartbeat.nodes.iter_mut().find(healthy);
+        seen.map(|seen| seen.role = SeenRole::Stray).is_some()
+    }
+
     /// Notes who was seen taking writes without the right to, so that it is not taken for a healthy slave
     /// after its next restart. Returns whether anything changed.
     pub fn note_strays(&mut self, observation: &Observation) -> bool {
@@ -294,7 +345,7 @@ impl Record {
             from.chain([intent.to.node.clone()]).chain(intent.wanted.document.nodes().cloned())
         });
         let mut nodes: Vec<NodeName> =
-            wanted.chain(granted).chain(parties).chain(self.leaving.iter().cloned()).collect();
+            wanted.chain(granted).chain(parties).chain(self.outside().cloned()).collect();
         nodes.sort();
         nodes.dedup();
         nodes
@@ -317,7 +368,7 @@ impl Record {
             .wanted
             .iter()
             .flat_map(|wanted| wanted.document.nodes().cloned())
-            .chain(self.leaving.iter().cloned())
+            .chain(self.outside().cloned())
             .chain([granted.node.clone()])
             .collect();
         self.heartbeat.nodes.retain(|seen| keep.contains(&seen.node));

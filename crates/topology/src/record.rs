@@ -45,6 +45,9 @@ pub struct Record {
     pub discards: VecDeque<UsedDiscard>,
     /// Nodes that left the document and have not been seen parked yet.
     pub leaving: Vec<NodeName>,
+    /// Nodes outside of the document in force that were attached for one that is not in force yet.
+    #[serde(default)]
+    pub joining: Vec<NodeName>,
     /// Each node as last seen in good health.
     pub heartbeat: Heartbeat,
 }
@@ -61,6 +64,7 @@ impl Default for Record {
             chain: VecDeque::new(),
             discards: VecDeque::new(),
             leaving: Vec::new(),
+            joining: Vec::new(),
             heartbeat: Heartbeat::default(),
         }
     }
@@ -88,6 +92,9 @@ pub struct Granted {
     pub run_id: RunId,
     /// The lineage it writes.
     pub replid: ReplId,
+    /// Its offsets do not go on from those of the lineage before, but count anew.
+    #[serde(default)]
+    pub anew: bool,
 }
 
 /// One side of a hand-over.
@@ -126,6 +133,10 @@ pub struct PastLineage {
     pub replid: ReplId,
     /// The last offset that the granted data set contains.
     pub end: Offset,
+    /// Its offsets did not go on from those of the lineage before: that one's master had restarted without
+    /// keeping its place. Whoever is on this one got all of the one before when it came to it.
+    #[serde(default)]
+    pub anew: bool,
 }
 
 /// A discard that was used.
@@ -185,12 +196,19 @@ impl Heartbeat {
 }
 
 impl Record {
-    /// Appends to the chain, dropping the oldest beyond [`CHAIN_MAX`].
+    /// Appends to the chain, dropping the oldest beyond [`CHAIN_MAX`]. Where it is the granted one, what is
+    /// granted next goes on from its offsets, unless a grant says otherwise.
     pub fn end_lineage(&mut self, replid: ReplId, end: Offset) {
+        let granted = self.granted.as_mut().filter(|granted| granted.replid == replid);
+        let anew = granted.is_some_and(|granted| std::mem::take(&mut granted.anew));
+        self.end_past(PastLineage { replid, end, anew });
+    }
+
+    pub(crate) fn end_past(&mut self, ended: PastLineage) {
         // One that ended before keeps its place: the order of the chain is the order of history.
-        match self.chain.iter_mut().find(|past| past.replid == replid) {
-            Some(past) => past.end = end,
-            None => self.chain.push_back(PastLineage { replid, end }),
+        match self.chain.iter_mut().find(|past| past.replid == ended.replid) {
+            Some(past) => past.end = ended.end,
+            None => self.chain.push_back(ended),
         }
         while self.chain.len() > CHAIN_MAX {
             self.chain.pop_front();

@@ -160,6 +160,7 @@ fn some_record() -> impl Strategy<Value = Record> {
             endpoint,
             run_id,
             replid: replid(lineage),
+            anew: false,
         });
         record.intent =
             intent.filter(|(from, to, ..)| from.node != to.node).map(|(from, to, lineage, document)| {

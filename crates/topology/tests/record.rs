@@ -44,6 +44,7 @@ fn full() -> Record {
             endpoint: endpoint("a"),
             run_id: run_id("a"),
             replid: replid("R1"),
+            anew: false,
         }),
         intent: Some(Intent {
             generation: 10,
@@ -52,13 +53,14 @@ fn full() -> Record {
             replid: replid("R1"),
             wanted: wanted("b", &["a"]),
         }),
-        chain: [PastLineage { replid: replid("R0"), end: 55 }].into(),
+        chain: [PastLineage { replid: replid("R0"), end: 55, anew: false }].into(),
         discards: [
             UsedDiscard { discard: discard("c"), spent: true },
             UsedDiscard { discard: discard("d"), spent: false },
         ]
         .into(),
         leaving: vec![name("e")],
+        joining: vec![name("f")],
         heartbeat: Heartbeat {
             at_unix_ms: 1_763_700_000_000,
             nodes: vec![seen("a", SeenRole::Master, "R1", 100), seen("b", SeenRole::Slave, "R1", 90)],

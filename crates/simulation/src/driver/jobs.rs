@@ -130,6 +130,10 @@ impl World {
                         .filter(|at| wanted.document.nodes().any(|name| *name == self.nodes[*at].name))
                         .fold(0, |bits, at| bits | 1 << at);
                 }
+                let named = record.nodes();
+                self.known |= (0..self.nodes.len())
+                    .filter(|at| named.contains(&self.nodes[*at].name))
+                    .fold(0, |bits, at| bits | 1 << at);
                 self.begin_save(d, ticket, record);
             }
             Effect::Wake { at } => {

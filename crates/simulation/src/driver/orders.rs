@@ -1,5 +1,7 @@
 //! Orders to nodes: one connection to each, deadlines, and what is known when no reply comes.
 
+use std::time::Duration;
+
 use topology::command::{Assignment, Command, Failure, Order};
 use topology::conduct::Event as Happened;
 use topology::mutant::{self, Mutant};
@@ -61,6 +63,8 @@ impl World {
             connection: Some(connection),
             sent,
             command: order.command,
+            reused: sent && order.session.is_none(),
+            due: self.now + deadline,
         };
         if sent {
             let command = kept.command.clone();
@@ -71,6 +75,21 @@ impl World {
         }
         self.dictators[d].tickets.push(kept);
         self.dictator_after(d, deadline, Timer::Deadline(serial));
+    }
+
+    fn observe_again(&mut self, d: usize, number: u64, ticket: Ticket) {
+        let node = &self.nodes[ticket.node];
+        self.send_order(
+            d,
+            number,
+            Order {
+                node: node.name.clone(),
+                endpoint: node.endpoint,
+                session: None,
+                command: ticket.command,
+                deadline: Duration::from_micros(ticket.due - self.now),
+            },
+        );
     }
 
     /// The name is acknowledged and the lock was asked after that: what waited is sent.
@@ -164,8 +183,18 @@ impl World {
             .into_iter()
             .partition::<Vec<_>, _>(|ticket| ticket.connection == Some(connection));
         state.tickets = kept;
+        let reset = matches!(reason, Unknown::Unreachable(_));
         for ticket in failed {
             let Some(number) = ticket.ticket else { continue };
+            if reset
+                && ticket.reused
+                && matches!(ticket.command, Command::Observe { .. })
+                && self.now < ticket.due
+            {
+                // The connection had ended unnoticed; as the dictator does, it is read over a new one.
+                self.observe_again(d, number, ticket);
+                continue;
+            }
             let failure = if ticket.sent {
                 Failure::NoReply(reason.clone())
             } else {

@@ -93,6 +93,10 @@ impl Conduct {
                 if refusal.slug == Slug::RecordNotWritable {
                     return self.fail(refusal);
                 }
+                if refusal.slug == Slug::TargetUnfit {
+                    // It was found to be no slave any more.
+                    self.record.doubt(&machine.sides().1.node);
+                }
                 self.queue.clear();
                 self.save(AfterSave::Refuse(Box::new(refusal)));
             }

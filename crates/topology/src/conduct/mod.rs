@@ -288,6 +288,15 @@ impl Conduct {
         if self.record.intent.is_none() && (leads_to_target || stays) && self.record.put_in_force(wanted) {
             self.dirty = true;
         }
+        let applies = matches!(self.job.purpose, Purpose::Apply(_));
+        if applies && self.record.wanted.as_ref().is_some_and(|now| now.document == wanted.document) {
+            self.dirty |= self.record.settle_joining(&wanted.document);
+        }
+        for step in &plan.steps {
+            if let Step::Attach { node, .. } = step {
+                self.dirty |= self.record.join(node);
+            }
+        }
         self.note_parked_leavers();
         self.again = plan.again;
         self.queue = plan.steps.into();

@@ -62,9 +62,9 @@ pub(super) fn restarted(
     if let Some(successor) = successor(situation, granted) {
         return Ok(Acting::Node { node: successor.clone(), adopt: Some(Right::Successor) });
     }
-    // Who left the document while it was away may still follow the granted node, and would be wiped by it.
-    let leavers = situation.leavers();
-    let left = leavers.iter().filter_map(|node| Some((node, situation.observation.known(node)?)));
+    // Who left the document while it was away, or was attached for one that is not in force, may still
+    // follow the granted node, and would be wiped by it.
+    let left = situation.record.outside().filter_map(|node| Some((node, situation.observation.known(node)?)));
     let unparked: Vec<Step> = members(situation)
         .chain(left.filter(|(name, _)| members(situation).all(|(member, _)| member != *name)))
         .filter(|(name, other)| {

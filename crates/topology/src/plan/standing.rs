@@ -12,6 +12,8 @@ use crate::observation::{Offset, ReplId, Vitals};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     lineage: usize,
+    /// How often offsets were counted anew up to that lineage.
+    count: usize,
     /// The offset on that lineage.
     pub(super) offset: Offset,
 }
@@ -25,11 +27,11 @@ impl Standing {
         self.lineage == PRESENT
     }
 
-    /// Surely holds all that the other holds. Neither figure alone says so: a slave takes the newer
-    /// lineage as soon as its master answers, before it has applied what it lacks of the older; and
-    /// after a restart without a saved offset a new lineage counts from zero.
+    /// Surely holds all that the other holds. The lineage alone does not say so: a slave takes the newer one
+    /// as soon as its master answers, before it has applied what it lacks of the older. But to a lineage
+    /// that counts anew nobody comes except with all that was there when it began.
     pub(super) fn holds(self, other: Self) -> bool {
-        self.lineage >= other.lineage && self.offset >= other.offset
+        self.lineage >= other.lineage && (self.count > other.count || self.offset >= other.offset)
     }
 }
 
@@ -40,13 +42,18 @@ pub(super) fn on(
     replid: &ReplId,
     offset: Offset,
 ) -> Option<Standing> {
+    let record = situation.record;
+    let counts = |places: usize| record.chain.iter().take(places).filter(|past| past.anew).count();
     if replid == present {
-        return Some(Standing { lineage: PRESENT, offset });
+        let granted =
+            record.granted.as_ref().is_some_and(|granted| granted.replid == *replid && granted.anew);
+        let count = counts(record.chain.len()) + usize::from(granted);
+        return Some(Standing { lineage: PRESENT, count, offset });
     }
     // Beyond the end of a past lineage there are only writes that nobody was granted.
-    let mut chain = situation.record.chain.iter();
+    let mut chain = record.chain.iter();
     let lineage = chain.position(|past| past.replid == *replid && offset <= past.end)?;
-    Some(Standing { lineage, offset })
+    Some(Standing { lineage, count: counts(lineage + 1), offset })
 }
 
 /// The standing of a node: on the newer of its two lineages that is known.

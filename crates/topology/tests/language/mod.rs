@@ -7,7 +7,7 @@
 //! ```text
 //! document master=a slaves=b,c revision=3 discard=a/run-a
 //! policy epoch=1 ignore-sentinel
-//! record granted=a/run-a/R1 generation=3 wanted=a>b,c@3 leaving=d chain=R0:90 spent=c/run-c open=d/run-d
+//! record granted=a/run-a/R1 anew generation=3 wanted=a>b,c@3 leaving=d joining=e chain=R0:90 spent=c/run-c open=d/run-d
 //! seen a/run-a/master/R1/100 b c
 //! intent from=a/run-a to=b/run-b replid=R1 generation=4 wanted=b>a,c
 //! node a master keys=5 offset=100
@@ -108,7 +108,17 @@ impl Scene {
     }
 
     fn record(&mut self, words: &Words) {
-        words.only(&["granted", "generation", "wanted", "leaving", "chain", "spent", "open"]);
+        words.only(&[
+            "granted",
+            "anew",
+            "joining",
+            "generation",
+            "wanted",
+            "leaving",
+            "chain",
+            "spent",
+            "open",
+        ]);
         self.record.generation = words.number("generation").unwrap_or(1);
         self.record.granted = words.value("granted").map(|text| {
             let [node, run_id, lineage] = parts(text);
@@ -117,6 +127,7 @@ impl Scene {
                 endpoint: endpoint(node),
                 run_id: RunId(run_id.to_owned()),
                 replid: replid(lineage),
+                anew: words.flag("anew"),
             }
         });
         self.record.wanted = match words.value("wanted") {
@@ -124,9 +135,14 @@ impl Scene {
             None => Some(self.wanted.clone()),
         };
         self.record.leaving = words.list("leaving").map(name).collect();
+        self.record.joining = words.list("joining").map(name).collect();
         for past in words.list("chain") {
             let (lineage, end) = past.split_once(':').expect("lineage:end");
-            self.record.chain.push_back(PastLineage { replid: replid(lineage), end: number(end) });
+            self.record.chain.push_back(PastLineage {
+                replid: replid(lineage),
+                end: number(end),
+                anew: false,
+            });
         }
         let spent = words.list("spent").map(|text| UsedDiscard { discard: discard(text), spent: true });
         let open = words.list("open").map(|text| UsedDiscard { discard: discard(text), spent: false });
