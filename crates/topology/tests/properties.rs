@@ -13,7 +13,6 @@ use nodes::{endpoint, following, name, parked, replid, vitals};
 use observed::{known, state};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use topology::audit::audit;
 use topology::conduct::{Finish, Outcome, Purpose};
 use topology::observation::{Observation, Observed, Role, RunId, Unknown, View, Vitals};
@@ -38,18 +37,6 @@ fn cases(cases: u32) -> ProptestConfig {
         max_shrink_iters: SHRINKS_MAX,
         ..ProptestConfig::default()
     }
-}
-
-/// The same from a recorded seed, unless `PROPTEST_RNG_SEED` names another. Other seeds still find the ends
-/// that stand under "Open findings" in docs/losslessness.md; this becomes random again when they are settled.
-fn recorded(count: u32) -> ProptestConfig {
-    const SEED: u64 = 1;
-    let config = cases(count);
-    let rng_seed = match config.rng_seed {
-        RngSeed::Random => RngSeed::Fixed(SEED),
-        chosen => chosen,
-    };
-    ProptestConfig { rng_seed, ..config }
 }
 
 // === anything at all ===
@@ -571,7 +558,7 @@ impl Story {
 }
 
 proptest! {
-    #![proptest_config(recorded(CASES_OF_CHANGES))]
+    #![proptest_config(cases(CASES_OF_CHANGES))]
 
     #[test]
     fn every_change_converges_and_erases_nothing(

@@ -191,6 +191,10 @@ impl World {
         at.broken = false;
         (at.linked, at.before, at.backlog, at.fed, at.paused) = (false, None, false, false, false);
         (at.write_calls, at.full_syncs, at.aof) = (0, 0, how == Restart::Aof);
+        if how == Restart::Empty {
+            // Its disk is gone, and what was saved there.
+            at.saved = None;
+        }
         let kept = at.saved.clone().filter(|_| matches!(how, Restart::Rdb | Restart::OldRdb));
         match kept {
             Some(kept) if plain => {
