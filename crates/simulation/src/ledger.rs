@@ -133,6 +133,7 @@ impl World {
 
     /// A dictator's order overrides what people ordered.
     pub(crate) fn ledger_ordered(&mut self, node: NodeIndex, part: Part) {
+        self.nodes[node].led_by_order = matches!(part, Part::Slave(Some(_)));
         if part == Part::Master {
             self.nodes[node].ordered = true;
             self.ledger.appointed.push((node, self.nodes[node].life));
@@ -143,6 +144,7 @@ impl World {
     /// People gave an order of their own.
     pub(crate) fn ledger_meddled(&mut self, node: NodeIndex, part: Part) {
         let life = self.nodes[node].life;
+        self.nodes[node].led_by_order = false;
         self.ledger.meddled.push((node, life, part));
         if part == Part::Master {
             self.ledger.tampered.push((node, life));
@@ -153,10 +155,10 @@ impl World {
     pub(crate) fn ledger_erased(&mut self, node: NodeIndex, old: &Writes, new: &Writes) {
         let lost = old.common(&self.ledger.acked).without(new).without(&self.ledger.excused);
         self.judge_erased(node, lost);
-        // Whatever was permitted for this life is used up once it was attached and erased.
-        let life = self.nodes[node].life;
+        // Whatever was permitted for this life is used up once a dictator attached it and it was erased.
+        let (life, attached) = (self.nodes[node].life, self.nodes[node].led_by_order);
         for one in self.ledger.permissions.iter_mut().filter(|one| (one.node, one.life) == (node, life)) {
-            one.spent |= one.used;
+            one.spent |= one.used && attached;
         }
     }
 

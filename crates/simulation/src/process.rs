@@ -120,6 +120,7 @@ impl World {
         state.next_client = 0;
         state.postponed.clear();
         state.ordered = false;
+        state.led_by_order = false;
         state.restored = None;
         state.dark = false;
         let life = state.life;

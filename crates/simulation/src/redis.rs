@@ -158,6 +158,8 @@ pub struct Node {
     pub(crate) saved_from: Option<(NodeIndex, u32)>,
     /// A dictator gave this life a role.
     pub(crate) ordered: bool,
+    /// A dictator, and nobody after it, told this life whom to follow.
+    pub(crate) led_by_order: bool,
     /// State of the link to the master.
     pub upstream: Upstream,
     /// Grows with every try to connect; replies to earlier tries are void.
@@ -234,6 +236,7 @@ impl Node {
             attached_knowing: 0,
             saved_from: None,
             ordered: false,
+            led_by_order: false,
             upstream: Upstream::Apart,
             attempt: 0,
             feed: None,

@@ -6,11 +6,10 @@
 use std::net::SocketAddr;
 
 use crate::address::NodeName;
-use crate::document::Document;
 use crate::observation::{Observation, Offset, ReplId, Vitals};
 use crate::plan::{Right, keys_kept, position_on};
 use crate::record::{
-    DISCARDS_MAX, Granted, Heartbeat, LEAVING_MAX, PastLineage, Record, Seen, SeenRole, UsedDiscard, Wanted,
+    DISCARDS_MAX, Granted, Heartbeat, Intent, PastLineage, Record, Seen, SeenRole, UsedDiscard, Wanted,
 };
 
 /// A node that was just granted the right to take writes, and the evidence.
@@ -41,37 +40,7 @@ impl Record {
         self.generation =
             intent.as_ref().map_or(self.generation + 1, |intent| intent.generation.max(self.generation + 1));
         let previous = self.granted.take();
-        let early = previous.as_ref().and_then(|previous| self.early(&previous.replid, vitals));
-        let carries =
-            early.is_none() && previous.as_ref().is_none_or(|previous| self.carries(&previous.replid, grant));
-        match early {
-            // What was written after it is in nobody's hands now but of those who still show it, either.
-            Some((place, offset)) => {
-                self.chain.truncate(place + 1);
-                if let Some(last) = self.chain.back_mut() {
-                    last.end = last.end.min(offset);
-                }
-            }
-            None if !carries => self.chain.clear(),
-            None => {}
-        }
-        if let Some(previous) = &previous
-            && previous.replid != vitals.replid
-            && carries
-        {
-            let end = self.end_after(&previous.replid, grant);
-            self.end_past(PastLineage { replid: previous.replid.clone(), end, anew: previous.anew });
-        }
-        if let Some(intent) = &intent
-            && intent.replid != vitals.replid
-            && carries
-        {
-            let end = self.end_after(&intent.replid, grant);
-            self.end_lineage(intent.replid.clone(), end);
-        }
-        if let (Some(before), Some(second)) = (&vitals.replid2, vitals.second_offset) {
-            self.end_lineage(before.clone(), second.saturating_sub(1).max(self.end_of(before).unwrap_or(0)));
-        }
+        let anew = self.follow_history(previous.as_ref(), intent.as_ref(), grant);
         if let (Right::HandedOver { frozen }, Some(from)) =
             (grant.right, intent.as_ref().and_then(|intent| intent.from.as_ref()))
         {
@@ -96,15 +65,6 @@ impl Record {
         for used in self.discards.iter_mut().filter(|used| used.discard.node == *grant.node) {
             used.spent |= used.discard.run_id == vitals.run_id.0;
         }
-        let goes_on = |previous: &Granted| {
-            let same = previous.replid == vitals.replid;
-            (same && previous.anew, position_on(vitals, &previous.replid).is_some())
-        };
-        let anew = match previous.as_ref().map(goes_on) {
-            Some((anew, true)) => anew,
-            Some((_, false)) => early.is_none(),
-            None => false,
-        };
         self.granted = Some(Granted {
             node: grant.node.clone(),
             endpoint: grant.endpoint,
@@ -119,6 +79,53 @@ impl Record {
             replid: vitals.replid.clone(),
             offset: vitals.position(),
         });
+    }
+
+    /// Brings the chain of past lineages to what the data of the node that is granted now contains. Returns
+    /// whether its lineage counts offsets anew.
+    fn follow_history(
+        &mut self,
+        previous: Option<&Granted>,
+        intent: Option<&Intent>,
+        grant: &Grant<'_>,
+    ) -> bool {
+        let vitals = grant.vitals;
+        let early = previous.and_then(|previous| self.early(&previous.replid, vitals));
+        let carries =
+            early.is_none() && previous.is_none_or(|previous| self.carries(&previous.replid, grant));
+        match early {
+            // What was written after it is in nobody's hands now but of those who still show it, either.
+            Some((place, offset)) => {
+                self.chain.truncate(place + 1);
+                if let Some(last) = self.chain.back_mut() {
+                    last.end = last.end.min(offset);
+                }
+            }
+            None if !carries => self.chain.clear(),
+            None => {}
+        }
+        if let Some(previous) = previous
+            && previous.replid != vitals.replid
+            && carries
+        {
+            let end = self.end_after(&previous.replid, grant);
+            self.end_past(PastLineage { replid: previous.replid.clone(), end, anew: previous.anew });
+        }
+        if let Some(intent) = intent
+            && intent.replid != vitals.replid
+            && carries
+        {
+            let end = self.end_after(&intent.replid, grant);
+            self.end_lineage(intent.replid.clone(), end);
+        }
+        if let (Some(before), Some(second)) = (&vitals.replid2, vitals.second_offset) {
+            self.end_lineage(before.clone(), second.saturating_sub(1).max(self.end_of(before).unwrap_or(0)));
+        }
+        match previous {
+            Some(previous) if previous.replid == vitals.replid => previous.anew,
+            Some(previous) => early.is_none() && position_on(vitals, &previous.replid).is_none(),
+            None => false,
+        }
     }
 
     /// Notes that a node which was granted ahead of its promotion takes writes now, on a new lineage.
@@ -180,63 +187,6 @@ impl Record {
         let compared = grant.observation.all_known().filter(|_| !replaces);
         let standing = compared.filter_map(|(_, state)| position_on(&state.vitals, replid));
         seen.chain(standing).max().unwrap_or(0)
-    }
-
-    /// Puts a document in force. Returns whether anything changed.
-    pub fn put_in_force(&mut self, wanted: &Wanted) -> bool {
-        let revision = wanted.revision.or(self.wanted.as_ref().and_then(|wanted| wanted.revision));
-        let next = Wanted { document: wanted.document.clone(), revision };
-        if self.wanted.as_ref() == Some(&next) {
-            return false;
-        }
-        if let Some(before) = self.wanted.take() {
-            self.leave(&before.document, &next.document);
-        }
-        self.leaving.retain(|node| !next.document.nodes().any(|wanted| wanted == node));
-        self.settle_joining(&next.document);
-        self.wanted = Some(next);
-        self.sequence += 1;
-        true
-    }
-
-    /// Nodes that are not in the document in force, but may follow its master: they left it and were not seen
-    /// parked yet, or were attached for a document that is not in force.
-    pub fn outside(&self) -> impl Iterator<Item = &NodeName> {
-        self.leaving.iter().chain(&self.joining)
-    }
-
-    /// Notes a node that is about to be attached without being in the document in force. Returns whether
-    /// anything changed.
-    pub fn join(&mut self, node: &NodeName) -> bool {
-        let named = self.wanted.iter().any(|wanted| wanted.document.nodes().any(|wanted| wanted == node));
-        let known = named || self.outside().any(|outside| outside == node);
-        if !known && self.joining.len() < LEAVING_MAX {
-            self.joining.push(node.clone());
-        }
-        !known
-    }
-
-    /// A document was put in force: whoever was attached for another one is in it now, or leaves. Returns
-    /// whether anything changed.
-    pub fn settle_joining(&mut self, in_force: &Document) -> bool {
-        let joining = std::mem::take(&mut self.joining);
-        let changed = !joining.is_empty();
-        for node in joining {
-            let stays = in_force.nodes().any(|wanted| *wanted == node) || self.leaving.contains(&node);
-            if !stays && self.leaving.len() < LEAVING_MAX {
-                self.leaving.push(node);
-            }
-        }
-        changed
-    }
-
-    fn leave(&mut self, before: &Document, next: &Document) {
-        for node in before.nodes() {
-            let stays = next.nodes().any(|wanted| wanted == node) || self.leaving.contains(node);
-            if !stays && self.leaving.len() < LEAVING_MAX {
-                self.leaving.push(node.clone());
-            }
-        }
     }
 
     fn use_discards(&mut self, wanted: &Wanted) {
@@ -334,31 +284,6 @@ impl Record {
             granted.replid = vitals.replid.clone();
         }
         true
-    }
-
-    /// Every node this record speaks of, which must be observed besides those of the document.
-    pub fn nodes(&self) -> Vec<NodeName> {
-        let wanted = self.wanted.iter().flat_map(|wanted| wanted.document.nodes().cloned());
-        let granted = self.granted.iter().map(|granted| granted.node.clone());
-        let parties = self.intent.iter().flat_map(|intent| {
-            let from = intent.from.iter().map(|from| from.node.clone());
-            from.chain([intent.to.node.clone()]).chain(intent.wanted.document.nodes().cloned())
-        });
-        let mut nodes: Vec<NodeName> =
-            wanted.chain(granted).chain(parties).chain(self.outside().cloned()).collect();
-        nodes.sort();
-        nodes.dedup();
-        nodes
-    }
-
-    /// Where a node of this record was when it was last dealt with, should its name not resolve now.
-    pub fn last_endpoint(&self, node: &NodeName) -> Option<SocketAddr> {
-        let granted = self.granted.iter().map(|granted| (&granted.node, granted.endpoint));
-        let parties = self.intent.iter().flat_map(|intent| {
-            let from = intent.from.iter().map(|from| (&from.node, from.endpoint));
-            from.chain([(&intent.to.node, intent.to.endpoint)])
-        });
-        granted.chain(parties).find(|(name, _)| *name == node).map(|(_, endpoint)| endpoint)
     }
 
     /// Renews the heartbeat with every node seen in good health; others stay as they were last seen.
