@@ -200,6 +200,7 @@ impl Owner {
     // === asks ===
 
     async fn on_ask(&mut self, ask: Ask) {
+        self.end_pause_in_time();
         match ask {
             Ask::Master(reply) => {
                 let in_force = self.record.wanted.clone();

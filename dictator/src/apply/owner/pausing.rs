@@ -31,10 +31,15 @@ impl Owner {
 
     /// Whether enforcement is held now. An open hand-over is resolved all the same.
     pub(super) fn is_paused(&mut self) -> bool {
+        self.end_pause_in_time();
+        self.pause.is_some() && self.record.intent.is_none()
+    }
+
+    /// Ends a pause whose time is over. Called with every pass and every ask, for there may be no passes.
+    pub(super) fn end_pause_in_time(&mut self) {
         if self.pause.as_ref().is_some_and(|pause| pause.ends <= Instant::now()) {
             self.end_pause("its time is over", "");
         }
-        self.pause.is_some() && self.record.intent.is_none()
     }
 
     pub(super) fn end_pause(&mut self, why: &str, request_id: &str) {
