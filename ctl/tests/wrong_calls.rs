@@ -154,6 +154,21 @@ fn a_token_is_sent_and_its_refusal_has_a_code_of_its_own() {
 }
 
 #[test]
+fn a_switch_replaces_the_document_that_was_read_and_no_other() {
+    let body = r#"{"master": {"address": "core-01"}, "slaves": [{"address": "core-02"}]}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\nETag: \"7\"\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let (address, asked) = server(answer);
+    Ctl::of(format!("http://{address}")).run(&["switch", "core-02"]).ended(1).complains(&["cannot be read"]);
+    let request = || asked.recv().expect("a request").to_ascii_lowercase();
+    let requests = [request(), request()];
+    assert!(
+        requests[0].starts_with("get /master ") && requests[1].starts_with("put /master "),
+        "{requests:?}"
+    );
+    assert!(requests[1].contains("\r\nif-match: \"7\"\r\n"), "{}", requests[1]);
+}
+
+#[test]
 fn of_several_dictators_the_one_that_answers_is_asked() {
     let (follower, _asked) = server(refusal(503, "not-leader", "another has the say"));
     let nowhere = free_address();

@@ -135,7 +135,7 @@ async fn look(context: Context<'_>, revision: u64, before: &Option<Entry>) -> Re
     if let Some(refused) = put.iter().find(|entry| entry.receipt.is_none()) {
         let text = format!(
             "refused: {} [{}]; request {}. The observer goes on trying: see its GET /status for what to do",
-            refused.detail.as_deref().unwrap_or("no detail"),
+            render::printable(refused.detail.as_deref().unwrap_or("no detail")),
             refused.outcome,
             refused.request_id
         );
@@ -183,5 +183,5 @@ fn failure(error: EtcdError) -> Failure {
         EtcdError::Refused { .. } => Code::Refused,
         EtcdError::OutcomeUnknown { .. } => Code::Unfinished,
     };
-    Failure::new(code, error.to_string())
+    Failure::new(code, render::printable(&error.to_string()))
 }

@@ -73,7 +73,9 @@ pub(super) async fn master(context: Context<'_>) -> Result<Code, Failure> {
 pub(super) async fn granted(context: Context<'_>) -> Result<Node, Failure> {
     let answer = context.get("/status").await?;
     let status: Status = parsed(&answer)?;
-    let differs = |text: String| Failure::new(Code::Differs, format!("{text}; see dictatorctl status"));
+    let differs = |text: String| {
+        Failure::new(Code::Differs, format!("{}; see dictatorctl status", render::printable(&text)))
+    };
     let Some(name) = status.acting_master else {
         return Err(differs("no node was granted the right to take writes yet".to_owned()));
     };
