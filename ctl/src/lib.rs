@@ -54,7 +54,12 @@ where
     let output = Output::new(&settings, environment);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(commands::run(name, own, &settings, &output)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(commands::run(name, own, &settings, &output));
+            // A name lookup that was given up may go on for long; nobody waits for it.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(Failure::new(Code::Failed, format!("no runtime can be started: {error}"))),
     };
     match ended {
