@@ -117,13 +117,18 @@ fn after_the_dictator_dnsd_is_told_and_only_then() {
 }
 
 #[test]
-fn a_document_from_an_observer_is_not_switched_silently() {
+fn a_change_past_an_observer_says_what_is_left_to_do() {
     let cluster = Cluster::start(2, &RedisOptions::default(), &quick_without_enforcement());
     let ctl = Ctl::of(cluster.dictator.url(""));
     let document = cluster.document(0).to_string();
     ctl.run_with_input(&["apply", "-", "--revision", "5"], &document).ended(0);
     let switched = ctl.run(&["switch", &name(&cluster, 1)]).ended(0);
-    switched.complains(&["came with revision 5", "the next trigger moves the master back"]);
+    switched.complains(&["as revision 5", "DNS was not told", "the next trigger puts back"]);
+    let applied = ctl.run_with_input(&["apply", "-"], &document).ended(0);
+    applied.complains(&["as revision 5", "Define this document there"]);
+    let delivered =
+        ctl.run_with_input(&["apply", "-", "--revision", "6"], &cluster.document(1).to_string()).ended(0);
+    assert!(!delivered.stderr.contains("note:"), "{}", delivered.stderr);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use topology::{Document, NodeName};
 
 use super::{Context, etcd, parsed};
 use crate::answer::{Entry, Plan};
-use crate::client::{Answer, Ask, Client, Reply};
+use crate::client::{Ask, Client, Reply};
 use crate::exit::{Code, Failure};
 use crate::progress;
 use crate::render;
@@ -37,7 +37,8 @@ pub(super) async fn plan(context: Context<'_>) -> Result<Code, Failure> {
 
 pub(super) async fn apply(context: Context<'_>) -> Result<Code, Failure> {
     let letter = Letter::from_arguments(context)?;
-    change(context, &letter).await.map(|_| Code::Done)
+    change(context, &letter).await?;
+    Ok(Code::Done)
 }
 
 pub(super) async fn switch(context: Context<'_>) -> Result<Code, Failure> {
@@ -56,13 +57,6 @@ pub(super) async fn switch(context: Context<'_>) -> Result<Code, Failure> {
         return etcd::put_in_force(context, &next).await;
     }
     change(context, &letter).await?;
-    if let Some(revision) = present.revision.filter(|_| next != document) {
-        context.output.talk(&format!(
-            "note: the document before came with revision {revision}, so an observer keeps it in etcd or in a \
-             file. There it still names {}; write the new one there too, or the next trigger moves the master back.\n",
-            document.master
-        ));
-    }
     Ok(Code::Done)
 }
 
@@ -135,7 +129,7 @@ async fn confirm(context: Context<'_>, letter: &Letter) -> Result<(), Failure> {
 }
 
 /// Sends a document, prints the receipt, and passes the document on.
-async fn change(context: Context<'_>, letter: &Letter) -> Result<Answer, Failure> {
+async fn change(context: Context<'_>, letter: &Letter) -> Result<(), Failure> {
     confirm(context, letter).await?;
     let client = context.client();
     let query = if context.matches.get_flag("wait-links") { "?wait=links" } else { "" };
@@ -145,7 +139,21 @@ async fn change(context: Context<'_>, letter: &Letter) -> Result<Answer, Failure
     let receipt: Receipt = parsed(&answer)?;
     context.output.answer(&answer.value, |style| render::receipt(&receipt, false, style))?;
     pass_on(context, letter, &receipt).await?;
-    Ok(answer)
+    if let Some(revision) = receipt.revision.filter(|_| letter.revision.is_none())
+        && receipt.outcome != "unchanged"
+    {
+        context.output.talk(&past_the_observer(revision, context.settings.notify.is_empty()));
+    }
+    Ok(())
+}
+
+/// What is left to do when a document went to the dictator alone although an observer delivers the others.
+fn past_the_observer(revision: u64, nobody_notified: bool) -> String {
+    let dns = if nobody_notified { "DNS was not told (see --notify), and " } else { "" };
+    format!(
+        "note: the document before came from an observer, as revision {revision}, and that one knows nothing of this \
+         change: {dns}the next trigger puts back what stands in etcd or in its file. Define this document there, too.\n"
+    )
 }
 
 async fn pass_on(context: Context<'_>, letter: &Letter, receipt: &Receipt) -> Result<(), Failure> {
