@@ -24,6 +24,9 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 const DOMAIN: &str = "redis-1.docker.";
+/// How often a question is asked that gets no answer, and how long each time is waited.
+const ATTEMPTS: usize = 5;
+const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 /// Questions asked of both.
 const QUESTIONS: usize = 4_000;
 const DOCUMENT: &str = r#"{"master": {"address": "10.0.0.1"},
@@ -103,7 +106,7 @@ async fn exchange(server: SocketAddr, packet: &[u8], tcp: bool) -> Option<Messag
     Some(Message::from_vec(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?} of {server}")))
 }
 
-/// `None` if there is no answer within a moment.
+/// `None` if nobody listens, or says nothing although asked again.
 async fn exchange_bytes(server: SocketAddr, packet: &[u8], tcp: bool) -> Option<Vec<u8>> {
     if tcp {
         let mut stream = TcpStream::connect(server).await.ok()?;
@@ -113,11 +116,16 @@ async fn exchange_bytes(server: SocketAddr, packet: &[u8], tcp: bool) -> Option<
     }
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(server).await.unwrap();
-    socket.send(packet).await.ok()?;
     let mut buffer = vec![0; 4096];
-    let length = timeout(Duration::from_millis(500), socket.recv(&mut buffer)).await.ok()?.ok()?;
-    buffer.truncate(length);
-    Some(buffer)
+    // A busy machine loses datagrams.
+    for _ in 0..ATTEMPTS {
+        socket.send(packet).await.ok()?;
+        if let Ok(received) = timeout(ANSWER_DEADLINE, socket.recv(&mut buffer)).await {
+            buffer.truncate(received.ok()?);
+            return Some(buffer);
+        }
+    }
+    None
 }
 
 fn sorted(messages: Vec<Message>) -> BTreeSet<String> {
