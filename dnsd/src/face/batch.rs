@@ -188,6 +188,38 @@ mod tests {
         }
     }
 
+    /// An IPv6 socket hears both families; on a host without IPv6 there is nothing to see.
+    #[test]
+    fn both_families() {
+        let Ok(server) = UdpSocket::bind("[::]:0") else { return };
+        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let port = server.local_addr().unwrap().port();
+        let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new());
+        for (own, to) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1")] {
+            let Ok(client) = UdpSocket::bind(own) else { continue };
+            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            client.send_to(b"query", SocketAddr::new(to.parse().unwrap(), port)).unwrap();
+            let mut from = None;
+            while from.is_none() {
+                inbox
+                    .receive(&server, |packet, client| {
+                        from = Some(client);
+                        outbox.add(client, |answer| {
+                            answer.clear();
+                            answer.extend_from_slice(packet);
+                            Some(())
+                        });
+                    })
+                    .unwrap();
+            }
+            assert_eq!(from.unwrap().ip().to_canonical().to_string(), to);
+            assert_eq!(outbox.send(&server, |()| {}), 0);
+            let mut answer = [0; 16];
+            let length = client.recv(&mut answer).unwrap();
+            assert_eq!(&answer[..length], b"query");
+        }
+    }
+
     #[test]
     fn one_client_that_cannot_be_reached_costs_only_its_own_answer() {
         let (server, client) = (socket(), socket());
