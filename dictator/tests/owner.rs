@@ -48,6 +48,7 @@ async fn put(handle: &Handle, master: &Redis, slaves: &[&Redis], wait: Wait) -> 
         wait,
         dry_run: false,
         request_id: "test".to_owned(),
+        reason: None,
         reply,
     };
     handle.ask(Ask::Apply(Box::new(request))).unwrap();

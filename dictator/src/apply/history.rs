@@ -29,6 +29,9 @@ pub struct Entry {
     pub cause: String,
     /// The request that asked for it, if one did.
     pub request_id: String,
+    /// Why it was asked for (`X-Reason`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
     /// `switched` and so on, or the slug of the refusal.
     pub outcome: String,
     /// One sentence, for refusals.
@@ -37,6 +40,15 @@ pub struct Entry {
     /// The receipt, if something was done.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub receipt: Option<Receipt>,
+}
+
+/// Who asked for something, and why. Of several who asked for the same the first counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The request; empty if nobody asked.
+    pub(super) request_id: String,
+    /// In the words of who asked.
+    pub(super) reason: Option<String>,
 }
 
 /// The last [`HISTORY_MAX`] entries, and the task that keeps them in a file.
@@ -98,6 +110,7 @@ mod tests {
             at_unix_ms: number,
             cause: "put".to_owned(),
             request_id: String::new(),
+            reason: None,
             outcome: "unchanged".to_owned(),
             detail: None,
             receipt: None,

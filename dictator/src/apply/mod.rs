@@ -67,6 +67,8 @@ pub struct ApplyRequest {
     pub dry_run: bool,
     /// The request's id.
     pub request_id: String,
+    /// `X-Reason`.
+    pub reason: Option<String>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Result<Answered, Rejection>>,
 }

@@ -26,7 +26,7 @@ use tracing::Instrument;
 
 use super::drive::{self, Progress, World};
 use super::events::Events;
-use super::history::History;
+use super::history::{History, Origin};
 use super::pause::Pause;
 use super::status::Change;
 use super::{Answered, ApplyRequest, Ask, InForce, Metrics, Rejection, Resolve, Store, Wait, names};
@@ -79,7 +79,7 @@ pub struct Owner {
 /// Somebody who waits for the end of a change.
 struct Asker {
     wait: Wait,
-    request_id: String,
+    origin: Origin,
     reply: Option<oneshot::Sender<Result<Answered, Rejection>>>,
 }
 
@@ -221,8 +221,9 @@ impl Owner {
     }
 
     async fn apply(&mut self, request: ApplyRequest) {
-        let ApplyRequest { parsed, revision, if_match, wait, request_id, reply, .. } = request;
-        let asker = Asker { wait, request_id: request_id.clone(), reply: Some(reply) };
+        let ApplyRequest { parsed, revision, if_match, wait, request_id, reason, reply, .. } = request;
+        let origin = Origin { request_id: request_id.clone(), reason };
+        let asker = Asker { wait, origin, reply: Some(reply) };
         if let Some(running) = &mut self.running
             && running.cause == "put"
             && !running.announced
@@ -296,7 +297,8 @@ impl Owner {
             return;
         }
         let wanted = Wanted { document: waiting.document, revision: waiting.revision };
-        let request_id = waiting.askers.first().map(|asker| asker.request_id.clone()).unwrap_or_default();
+        let request_id =
+            waiting.askers.first().map(|asker| asker.origin.request_id.clone()).unwrap_or_default();
         let purpose = Purpose::Apply(wanted.clone());
         let change = Change { step: "observe".to_owned(), since: clock::unix_millis() };
         self.settings.events.tell("begun", || json!({ "cause": "put", "request_id": request_id }));

@@ -1,4 +1,4 @@
-//! The headers under whose conditions a document comes: its revision, and the state it replaces.
+//! The headers under whose conditions a document comes: its revision, the state it replaces, and why.
 //!
 //! They guard against applying something old over something new, so a header that cannot be read is an
 //! error and never taken for absent.
@@ -6,7 +6,8 @@
 use axum::http::{HeaderMap, HeaderName, header};
 use service::problem::Problem;
 
-use super::REVISION;
+use super::{REASON, REVISION};
+use crate::apply::REASON_CHARACTERS_MAX;
 
 /// `X-Topology-Revision`: a number that only grows, such as etcd's mod_revision of the trigger.
 pub(super) fn revision(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
@@ -28,6 +29,16 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
             "one ETag as GET /master gives it, such as \"42\" with its quotes",
         )
     })
+}
+
+/// `X-Reason`: why somebody wants this, for the history. One line that a person can read.
+pub(super) fn reason(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(text) = single(headers, &REASON)? else { return Ok(None) };
+    if text.chars().count() > REASON_CHARACTERS_MAX || text.chars().any(char::is_control) {
+        let expected = format!("one line of at most {REASON_CHARACTERS_MAX} characters");
+        return Err(malformed(&REASON, &text, &expected));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {

@@ -33,13 +33,15 @@ use topology::receipt::Receipt;
 
 use crate::apply::{Answered, ApplyRequest, Ask, Events, Handle, InForce, Standing, Wait};
 use crate::config::Config;
-use conditions::{if_match, revision};
+use conditions::{if_match, reason, revision};
 use enforcement::{get_enforcement, put_enforcement};
 use events::get_events;
 use problems::{busy, document_problem, not_leader, nothing_in_force, other_cluster, rejection_problem};
 
 /// The header that carries a document's revision.
 const REVISION: HeaderName = HeaderName::from_static("x-topology-revision");
+/// The header that says why a document is sent.
+const REASON: HeaderName = HeaderName::from_static("x-reason");
 /// Beyond twice the time of a change (the one under way and the one that waits for it), how long an
 /// answer is waited for: the links of both are waited for as well.
 const REPLY_MARGIN: Duration = Duration::from_secs(60);
@@ -125,6 +127,7 @@ async fn put_master(
     let parameters = query(&uri, &["wait", "dry_run"])?;
     let (wait, dry_run) = (wait(&parameters)?, dry_run(&parameters)?);
     let (revision, if_match) = (revision(&headers)?, if_match(&headers)?);
+    let reason = reason(&headers)?;
     let parsed = Document::parse(&bytes, face.nodes_max).map_err(|error| document_problem(&error))?;
     let answer = face
         .ask(face.reply_deadline, |reply| {
@@ -135,6 +138,7 @@ async fn put_master(
                 wait,
                 dry_run,
                 request_id: request_id.as_str().to_owned(),
+                reason,
                 reply,
             }))
         })

@@ -84,6 +84,7 @@ fn entry() -> Entry {
         at_unix_ms: 1,
         cause: "put".to_owned(),
         request_id: "r".to_owned(),
+        reason: None,
         outcome: "switched".to_owned(),
         detail: None,
         receipt: None,
@@ -166,6 +167,7 @@ async fn a_document_reaches_the_owner_with_its_conditions() {
         assert_eq!((request.revision, request.if_match), (Some(42), Some(7)));
         assert_eq!((request.wait, request.dry_run), (Wait::Links, false));
         assert_eq!(request.request_id, "mine");
+        assert_eq!(request.reason.as_deref(), Some("new memory for core-01, größer"));
         assert_eq!(request.parsed.document.slaves.len(), 1);
         Ok(Answered::Receipt(Box::new(receipt()), 8))
     }));
@@ -173,6 +175,7 @@ async fn a_document_reaches_the_owner_with_its_conditions() {
         ("x-topology-revision", "42"),
         ("if-match", "\"7\""),
         ("x-request-id", "mine"),
+        ("x-reason", "new memory for core-01, größer"),
         ("content-type", "application/x-www-form-urlencoded"),
     ];
     for path in ["/master?wait=links", "/clusters/redis-1/master?wait=links&dry_run=false"] {
@@ -245,7 +248,8 @@ async fn what_is_wrong_with_a_request_never_reaches_the_owner() {
     );
     let invalid = r#"{"master":{"address":"a b"},"slaves":[]}"#;
     let duplicate = r#"{"master":{"address":"a"},"slaves":[{"address":"a"}]}"#;
-    let cases: [BadRequest<'_>; 21] = [
+    let long = "x".repeat(201);
+    let cases: [BadRequest<'_>; 22] = [
         ("/master", &[], "", 400, "malformed-json"),
         ("/master", &[], "{", 400, "malformed-json"),
         ("/master", &[], "[]", 400, "malformed-topology"),
@@ -268,6 +272,7 @@ async fn what_is_wrong_with_a_request_never_reaches_the_owner() {
             400,
             "malformed-header",
         ),
+        ("/master", &[("x-reason", &long)], DOCUMENT, 400, "malformed-header"),
         ("/master", &[("if-match", "42")], DOCUMENT, 400, "malformed-header"),
         ("/master", &[("if-match", "*")], DOCUMENT, 400, "malformed-header"),
         ("/master", &[("if-match", "W/\"42\"")], DOCUMENT, 400, "malformed-header"),

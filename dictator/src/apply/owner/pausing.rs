@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::super::history::Origin;
 use super::super::pause::{CAUSE, Enforcement, Pause, PauseRequest, RESUMED, left_open};
 use super::Owner;
 
@@ -11,7 +12,7 @@ impl Owner {
         if left_open(&self.history.entries()) {
             tracing::info!("a pause of enforcement was left; it ended with the dictator that was told of it");
             let detail = "the dictator was started anew".to_owned();
-            self.remember(CAUSE, "", RESUMED, Some(detail), None);
+            self.remember(CAUSE, &Origin::default(), RESUMED, Some(detail), None);
         }
     }
 
@@ -22,7 +23,8 @@ impl Owner {
         } else {
             let (outcome, detail) = Pause::entry(duration, &reason);
             tracing::info!(request_id, reason, seconds = duration.as_secs(), "enforcement is paused");
-            self.remember(CAUSE, &request_id, outcome, Some(detail), None);
+            let origin = Origin { request_id: request_id.clone(), ..Origin::default() };
+            self.remember(CAUSE, &origin, outcome, Some(detail), None);
             self.pause = Some(Pause::begin(duration, reason, request_id));
         }
         self.gauge();
@@ -45,7 +47,8 @@ impl Owner {
     pub(super) fn end_pause(&mut self, why: &str, request_id: &str) {
         if self.pause.take().is_some() {
             tracing::info!(request_id, why, "the pause of enforcement is over");
-            self.remember(CAUSE, request_id, RESUMED, Some(why.to_owned()), None);
+            let origin = Origin { request_id: request_id.to_owned(), ..Origin::default() };
+            self.remember(CAUSE, &origin, RESUMED, Some(why.to_owned()), None);
             self.gauge();
         }
     }

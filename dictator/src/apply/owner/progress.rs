@@ -8,7 +8,7 @@ use topology::record::Record;
 use topology::refusal::Refusal;
 
 use super::super::drive::Progress;
-use super::super::history::Entry;
+use super::super::history::{Entry, Origin};
 use super::super::status::Change;
 use super::super::{Answered, Rejection, Wait};
 use super::{Owner, Running, answer};
@@ -46,7 +46,7 @@ impl Owner {
         }
         for asker in running.askers.iter_mut().filter(|asker| asker.wait == Wait::Promoted) {
             if let Some(reply) = asker.reply.take() {
-                let receipt = Receipt { request_id: asker.request_id.clone(), ..receipt.clone() };
+                let receipt = Receipt { request_id: asker.origin.request_id.clone(), ..receipt.clone() };
                 let answer = Answered::Receipt(Box::new(receipt), sequence);
                 let _ = reply.send(if may_act { Ok(answer) } else { Err(Rejection::ReignEnded) });
             }
@@ -64,13 +64,13 @@ impl Owner {
             tracing::error!(why, "the record is not durable; mend the state directory before a restart");
         }
         let Some(running) = self.running.take() else { return };
-        let request_id = running.askers.first().map(|asker| asker.request_id.clone()).unwrap_or_default();
+        let origin = running.askers.first().map(|asker| asker.origin.clone()).unwrap_or_default();
         match result {
             Ok(Outcome::Done(receipt)) => {
-                self.succeeded(running, &request_id, *receipt).await;
+                self.succeeded(running, &origin, *receipt).await;
             }
             Ok(Outcome::Planned(_)) => {}
-            Err(refusal) => self.refused(running, &request_id, refusal).await,
+            Err(refusal) => self.refused(running, &origin, refusal).await,
         }
         self.gauge();
         let endpoints: Vec<_> = self.observation.nodes.values().filter_map(|node| node.endpoint).collect();
@@ -78,7 +78,7 @@ impl Owner {
         self.start_waiting().await;
     }
 
-    async fn succeeded(&mut self, running: Running, request_id: &str, receipt: Receipt) {
+    async fn succeeded(&mut self, running: Running, origin: &Origin, receipt: Receipt) {
         self.stuck = None;
         self.metrics.drift.set(i64::from(!receipt.pending.is_empty()));
         self.metrics.last_success.set(seconds_now());
@@ -88,11 +88,11 @@ impl Owner {
             if !running.announced {
                 log_receipt(running.cause, &receipt);
             }
-            self.remember(running.cause, request_id, &receipt.outcome, None, Some(receipt.clone()));
+            self.remember(running.cause, origin, &receipt.outcome, None, Some(receipt.clone()));
         }
         let sequence = self.record.sequence;
         for asker in running.askers {
-            let receipt = Box::new(Receipt { request_id: asker.request_id, ..receipt.clone() });
+            let receipt = Box::new(Receipt { request_id: asker.origin.request_id, ..receipt.clone() });
             let late = asker.wait == Wait::Links && !receipt.pending.is_empty();
             let answer = if late {
                 Err(Rejection::LinksLate(receipt))
@@ -105,7 +105,7 @@ impl Owner {
         }
     }
 
-    async fn refused(&mut self, running: Running, request_id: &str, refusal: Refusal) {
+    async fn refused(&mut self, running: Running, origin: &Origin, refusal: Refusal) {
         let slug = refusal.slug.as_str();
         self.metrics.drift.set(1);
         self.metrics.ended(running.cause, slug, None);
@@ -122,7 +122,7 @@ impl Owner {
             self.settings.events.tell("stuck", told);
         }
         if running.cause == "put" {
-            self.remember(running.cause, request_id, slug, Some(refusal.detail.clone()), None);
+            self.remember(running.cause, origin, slug, Some(refusal.detail.clone()), None);
         }
         answer(running.askers, || self.current(Err(Rejection::Refused(Box::new(refusal.clone())))));
     }
@@ -130,7 +130,7 @@ impl Owner {
     pub(super) fn remember(
         &mut self,
         cause: &str,
-        request_id: &str,
+        origin: &Origin,
         outcome: &str,
         detail: Option<String>,
         receipt: Option<Receipt>,
@@ -138,7 +138,8 @@ impl Owner {
         let entry = Entry {
             at_unix_ms: clock::unix_millis(),
             cause: cause.to_owned(),
-            request_id: request_id.to_owned(),
+            request_id: origin.request_id.clone(),
+            reason: origin.reason.clone(),
             outcome: outcome.to_owned(),
             detail,
             receipt,
