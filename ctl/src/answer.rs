@@ -183,6 +183,8 @@ pub struct Entry {
     pub cause: String,
     /// The request that asked for it.
     pub request_id: String,
+    /// Why, in the words of who asked.
+    pub reason: Option<String>,
     /// `switched` and so on, or the slug of the refusal.
     pub outcome: String,
     /// One sentence, for refusals.

@@ -90,7 +90,7 @@ impl fmt::Display for Endpoint {
 pub struct Ask {
     method: Method,
     path: String,
-    headers: Vec<(HeaderName, String)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
     deadline: Duration,
 }
@@ -115,7 +115,9 @@ impl Ask {
     /// With a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: Option<impl fmt::Display>) -> Self {
-        self.headers.extend(value.map(|value| (HeaderName::from_static(name), value.to_string())));
+        // Values are made by this program, or have been looked at by the command that takes them.
+        let value = value.and_then(|value| HeaderValue::from_bytes(value.to_string().as_bytes()).ok());
+        self.headers.extend(value.map(|value| (HeaderName::from_static(name), value)));
         self
     }
 }

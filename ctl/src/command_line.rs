@@ -114,12 +114,14 @@ fn doctor() -> Command {
 /// Commands that change something.
 fn changing() -> [Command; 6] {
     let links = || switch("wait-links", "Answer when all slaves follow the new master");
+    let reason = || Arg::new("reason").long("reason").value_name("TEXT").help("Why, for the history");
     [
         Command::new("apply")
             .about("Puts a document in force and says what was done")
             .arg(file())
             .args(conditions())
-            .arg(links()),
+            .arg(links())
+            .arg(reason()),
         Command::new("switch")
             .about("Makes another node of the present document the master")
             .arg(
@@ -128,7 +130,8 @@ fn changing() -> [Command; 6] {
                     .required(true)
                     .help("The slave to promote, as the document or `status` names it"),
             )
-            .arg(links()),
+            .arg(links())
+            .arg(reason()),
         Command::new("define")
             .about("Writes a document to etcd; nothing moves until it is triggered")
             .arg(file()),

@@ -33,7 +33,7 @@ fn a_cluster_is_planned_applied_switched_and_looked_at() {
     ctl.run(&planned).ended(0).says(&["nothing to do"]);
     ctl.run(&["apply", &file.path]).ended(0).says(&["unchanged: "]);
 
-    ctl.run(&["switch", &name(&cluster, 1), "--wait-links"])
+    ctl.run(&["switch", &name(&cluster, 1), "--wait-links", "--reason", "new memory, größer"])
         .ended(0)
         .says(&["switched: ", "writes    waited "]);
     assert_settled(&cluster.nodes[1], &cluster.others(1));
@@ -46,7 +46,12 @@ fn a_cluster_is_planned_applied_switched_and_looked_at() {
     let history = ctl.run(&["history"]).ended(0).says(&["switched", "established", "put"]);
     let newest = history.stdout.lines().nth(1).expect("an entry").to_owned();
     let request = newest.split_whitespace().last().expect("a request id").to_owned();
-    let by_number = ctl.run(&["show"]).ended(0).says(&["switched", "step ", "demote"]);
+    let by_number = ctl.run(&["show"]).ended(0).says(&[
+        "switched",
+        "step ",
+        "demote",
+        "a document was sent, for: new memory, größer",
+    ]);
     assert_eq!(ctl.run(&["show", &request]).ended(0).stdout, by_number.stdout);
     ctl.run(&["history", "-n", "1"]).ended(0).says(&["older entries"]);
 }

@@ -29,7 +29,7 @@ const ASKING: [&[&str]; 13] = [
 const DOCUMENT: &str = r#"{"master": {"address": "127.0.0.1", "port": 1}, "slaves": []}"#;
 
 /// Wrong calls with a part of the sentence they get.
-const WRONG: [(&[&str], &str); 38] = [
+const WRONG: [(&[&str], &str); 39] = [
     (&[], "Usage: dictatorctl"),
     (&["stauts"], "similar subcommands exist: 'pause', 'status'"),
     (&["status", "extra"], "unexpected argument 'extra'"),
@@ -51,6 +51,7 @@ const WRONG: [(&[&str], &str); 38] = [
     (&["apply", "/"], "the document / cannot be read: Is a directory"),
     (&["apply", "a", "b"], "unexpected argument 'b'"),
     (&["switch"], "<NODE>"),
+    (&["apply", "-", "--reason", "two\nlines"], "--reason: one line of text"),
     (&["switch", "a", "b"], "unexpected argument 'b'"),
     (&["define"], "<FILE>"),
     (&["define", "/nonexistent", "--etcd", "http://127.0.0.1:1"], "the document /nonexistent cannot be read"),

@@ -24,6 +24,7 @@ struct Letter {
     body: Vec<u8>,
     revision: Option<u64>,
     if_match: Option<String>,
+    reason: Option<String>,
 }
 
 pub(super) async fn plan(context: Context<'_>) -> Result<Code, Failure> {
@@ -49,7 +50,7 @@ pub(super) async fn switch(context: Context<'_>) -> Result<Code, Failure> {
     let next = with_master(&document, context.text("node").unwrap_or_default())?;
     let body = next.to_json().to_string().into_bytes();
     // Nobody else's change is overwritten, should one come between.
-    let letter = Letter { body, revision: None, if_match: present.etag.clone() };
+    let letter = Letter { body, revision: None, if_match: present.etag.clone(), reason: reason(context)? };
     if etcd::holds_document(context, &document).await? {
         // What would be refused is not written down.
         context.good(dry_run(context, &letter).await?)?;
@@ -63,6 +64,7 @@ pub(super) async fn switch(context: Context<'_>) -> Result<Code, Failure> {
 impl Letter {
     fn from_arguments(context: Context<'_>) -> Result<Self, Failure> {
         Ok(Self {
+            reason: reason(context)?,
             body: read(context.text("file").unwrap_or("-"))?,
             revision: context.matches.get_one::<u64>("revision").copied(),
             if_match: context.text("if-match").map(str::to_owned),
@@ -75,7 +77,17 @@ impl Letter {
         Ask::put(path, self.body.clone(), context.settings.timeout)
             .header("x-topology-revision", self.revision)
             .header("if-match", self.if_match.as_ref())
+            .header("x-reason", self.reason.as_ref())
     }
+}
+
+/// What `--reason` says. The dictator judges its length; what cannot be sent at all is refused here.
+fn reason(context: Context<'_>) -> Result<Option<String>, Failure> {
+    let reason = context.matches.try_get_one::<String>("reason").ok().flatten();
+    if reason.is_some_and(|text| text.chars().any(char::is_control)) {
+        return Err(Failure::usage("--reason: one line of text"));
+    }
+    Ok(reason.cloned())
 }
 
 /// Reads a file, or standard input.

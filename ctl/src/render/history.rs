@@ -45,7 +45,8 @@ pub fn entry(entry: &Entry, style: Style) -> String {
         "operator" => "somebody asked for it",
         other => other,
     };
-    let mut text = format!("{}: {}\n", utc(entry.at_unix_ms), printable(cause));
+    let why = entry.reason.as_deref().map(|reason| format!(", for: {}", printable(reason)));
+    let mut text = format!("{}: {}{}\n", utc(entry.at_unix_ms), printable(cause), why.unwrap_or_default());
     match &entry.receipt {
         Some(done) => text.push_str(&receipt(done, true, style)),
         None => {
