@@ -204,6 +204,13 @@ pub const PROGRAM: Program = Program {
             help: "Members of the etcd in which SkyDNS or CoreDNS looks; the publication is written there too",
             ..Setting::BLANK
         },
+        Setting {
+            flag: "nodes-etcd",
+            value_name: "URL",
+            repeatable: true,
+            help: "Members of the etcd in which nodes are registered; their names are answered for",
+            ..Setting::BLANK
+        },
     ],
 };
 

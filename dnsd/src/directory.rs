@@ -12,7 +12,7 @@ use hickory_proto::ProtoError;
 use tokio::sync::watch;
 
 use crate::network::Network;
-use crate::publication::{Publication, wire};
+use crate::publication::{Answers, Publication, wire};
 use crate::zone::ZoneSettings;
 
 /// A zone and its present publication, if there ever was one.
@@ -23,6 +23,8 @@ pub struct Slot {
     /// The domain in wire form, lower case.
     wire: Vec<u8>,
     publication: ArcSwapOption<Publication>,
+    /// Those of the publication; before there is one, perhaps those of registered nodes.
+    answers: ArcSwapOption<Answers>,
     /// Counts the replacements, for faces that tell somebody about them.
     changes: watch::Sender<u64>,
 }
@@ -35,7 +37,13 @@ impl Slot {
     pub fn new(settings: ZoneSettings) -> Result<Self, ProtoError> {
         let wire = wire(&settings.domain)?;
         let (changes, _) = watch::channel(0);
-        Ok(Self { settings, wire, publication: ArcSwapOption::empty(), changes })
+        Ok(Self {
+            settings,
+            wire,
+            publication: ArcSwapOption::empty(),
+            answers: ArcSwapOption::empty(),
+            changes,
+        })
     }
 
     /// What is served now. Hold on to it for one answer only.
@@ -43,8 +51,19 @@ impl Slot {
         self.publication.load()
     }
 
+    /// What is answered now. Hold on to it for one answer only.
+    pub fn answers(&self) -> arc_swap::Guard<Option<Arc<Answers>>> {
+        self.answers.load()
+    }
+
+    /// Answers for the names of registered nodes, as long as nothing else can be answered.
+    pub fn answer_for_nodes(&self, answers: Answers) {
+        self.answers.store(Some(Arc::new(answers)));
+    }
+
     /// Replaces what is served, for everybody at once.
     pub fn publish(&self, publication: Arc<Publication>) {
+        self.answers.store(Some(Arc::clone(&publication.answers)));
         self.publication.store(Some(publication));
         self.changes.send_modify(|count| *count += 1);
     }

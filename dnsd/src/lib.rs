@@ -26,6 +26,7 @@ pub mod problems;
 pub mod publication;
 pub mod publisher;
 pub mod register;
+pub mod registered;
 pub mod roles;
 pub mod seeds;
 pub mod sentinel;
@@ -59,6 +60,7 @@ use crate::publisher::{INBOX_MAX, Publisher};
 use crate::seeds::service::Found;
 use crate::seeds::{Placement, Seeds, Source};
 use crate::state::{Kept, StateError, Store};
+use crate::zone::Registered;
 
 /// How long tasks may take to end, in milliseconds: a publication that waits for name servers ends first.
 const DRAIN_MS_MAX: u64 = 10_000;
@@ -164,12 +166,12 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let directory = Directory::new(vec![Arc::clone(&slot)]);
     let directory = Arc::new(directory.with_transfers_to(config.dns.transfer_to.clone()));
     let latch = readiness.latch("publication", "nothing was published yet");
-    let publisher = publisher(&config, &slot, &counters, latch).await?;
-
     let tasks = Tasks::new();
     // The publisher and what follows it outlive the HTTP face: what has been accepted is finished.
     let publisher_stop = CancellationToken::new();
     let mut running = following(&config, &slot, &mut metrics, &tasks, &publisher_stop);
+    let nodes = nodes(&config, &tasks, &mut running, &publisher_stop).await;
+    let publisher = publisher(&config, &slot, &counters, latch, nodes).await?;
     let seeds = seeds(&config, &slot, &tasks, &mut running, &publisher_stop).await?;
     let dns_stop = CancellationToken::new();
     if let Some(listener) = listeners.sentinel {
@@ -303,17 +305,35 @@ impl Dns {
     }
 }
 
+/// The nodes that are registered in etcd. Waits for the first list, so that a restart misses nobody.
+async fn nodes(
+    config: &Config,
+    tasks: &Tasks,
+    running: &mut Vec<Named>,
+    stop: &CancellationToken,
+) -> watch::Receiver<Registered> {
+    let (sender, mut nodes) = watch::channel(Registered::new());
+    if let Some(etcd) = config.discovery.nodes_etcd.clone() {
+        let following = registered::follow(config.zone.domain.clone(), etcd, sender, stop.clone());
+        running.push(("nodes", tasks.spawn("nodes", following)));
+        // Late or never: then the names come when they do.
+        let _ = tokio::time::timeout(Duration::from_millis(registered::FIRST_MS_MAX), nodes.changed()).await;
+    }
+    nodes
+}
+
 /// The publisher, already serving what an earlier process kept.
 async fn publisher(
     config: &Config,
     slot: &Arc<Slot>,
     counters: &Counters,
     latch: Latch,
+    nodes: watch::Receiver<Registered>,
 ) -> Result<Publisher, RunError> {
     let store = Store::new(&config.common.state_dir, &config.zone.cluster);
     let kept = load(config, &store).await?;
     let resolver = Resolver::new(config.resolver.clone())?;
-    let mut publisher = Publisher::new(Arc::clone(slot), resolver, store, counters.clone(), latch);
+    let mut publisher = Publisher::new(Arc::clone(slot), resolver, store, counters.clone(), latch, nodes);
     if let Some(kept) = kept
         && let Err(error) = publisher.restore(kept)
     {

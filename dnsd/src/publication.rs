@@ -10,6 +10,7 @@
 //! this one (see `answer`), and further faces (zone transfer, Sentinel, `GET /dns`) read them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use hickory_proto::ProtoError;
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
@@ -83,17 +84,11 @@ impl Owner {
     }
 }
 
-/// Everything that is served for one zone, from one moment on until the next publication.
+/// Every answer of a zone under one serial.
 #[derive(Debug)]
-pub struct Publication {
+pub struct Answers {
     /// The zone.
     pub settings: ZoneSettings,
-    /// The document it was made of.
-    pub document: Document,
-    /// Who is published.
-    pub members: Members,
-    /// Revision, generation and time.
-    pub stamp: Stamp,
     /// The SOA serial.
     pub serial: u32,
     /// All records, the SOA included.
@@ -102,24 +97,24 @@ pub struct Publication {
     pub soa: Record,
     /// The SOA record without its owner: type, class, TTL, data.
     pub soa_tail: Vec<u8>,
+    /// Whether a name that is not here does not exist. Before the first publication only the names of
+    /// registered nodes are known, and nothing is known of any other.
+    pub is_whole: bool,
     /// By owner, in lower case, in wire form with the root label.
     owners: HashMap<Box<[u8]>, Owner>,
 }
 
-impl Publication {
+impl Answers {
     /// Encodes a zone under a serial.
     ///
     /// # Errors
     /// [`ProtoError`] if records cannot be encoded: more than 64 KiB at one name.
     pub fn new(
         settings: &ZoneSettings,
-        document: Document,
-        members: Members,
-        stamp: Stamp,
         serial: u32,
-        zone: Zone,
+        mut records: Records,
+        is_whole: bool,
     ) -> Result<Self, ProtoError> {
-        let mut records = zone.records;
         let soa = soa(settings, serial);
         records.entry(settings.domain.clone()).or_default().insert(RecordType::SOA, soa.clone());
         let mut owners = HashMap::with_capacity(records.len());
@@ -128,22 +123,24 @@ impl Publication {
         }
         let soa = to_records(&settings.domain, &soa).swap_remove(0);
         let soa_tail = tail(&soa)?;
-        Ok(Self {
-            settings: settings.clone(),
-            document,
-            members,
-            stamp,
-            serial,
-            records,
-            soa,
-            soa_tail,
-            owners,
-        })
+        Ok(Self { settings: settings.clone(), serial, records, soa, soa_tail, is_whole, owners })
     }
 
     /// A name of the zone by its wire form in lower case.
     pub fn owner(&self, wire_name: &[u8]) -> Option<&Owner> {
         self.owners.get(wire_name)
+    }
+
+    /// Whether everything but the SOA is the same.
+    pub fn has_same_content(&self, records: &Records) -> bool {
+        let strip = |records: &Records| {
+            let mut records = records.clone();
+            for types in records.values_mut() {
+                types.remove(&RecordType::SOA);
+            }
+            records
+        };
+        strip(&self.records) == strip(records)
     }
 
     /// Every record, the SOA first, then by owner and type.
@@ -155,6 +152,46 @@ impl Publication {
                 .flat_map(|(_, set)| to_records(name, set))
         });
         std::iter::once(self.soa.clone()).chain(rest)
+    }
+}
+
+/// Everything that is served for one zone, from one moment on until the next publication.
+#[derive(Debug)]
+pub struct Publication {
+    /// The document it was made of.
+    pub document: Document,
+    /// Who is published.
+    pub members: Members,
+    /// Revision, generation and time.
+    pub stamp: Stamp,
+    /// What is answered.
+    pub answers: Arc<Answers>,
+}
+
+impl Publication {
+    /// Encodes a zone under a serial.
+    ///
+    /// # Errors
+    /// [`ProtoError`], as from [`Answers::new`].
+    pub fn new(
+        settings: &ZoneSettings,
+        document: Document,
+        members: Members,
+        stamp: Stamp,
+        serial: u32,
+        zone: Zone,
+    ) -> Result<Self, ProtoError> {
+        let answers = Arc::new(Answers::new(settings, serial, zone.records, true)?);
+        Ok(Self { document, members, stamp, answers })
+    }
+}
+
+/// A publication is its answers and where they come from.
+impl std::ops::Deref for Publication {
+    type Target = Answers;
+
+    fn deref(&self) -> &Answers {
+        &self.answers
     }
 }
 

@@ -7,6 +7,9 @@
 //!
 //! A client that hangs up cancels nothing: the handler only sends and waits.
 //!
+//! Beside the document there may be nodes that something else registers (`--nodes-etcd`). Their names are
+//! a part of the zone, and before the first publication they are all of it.
+//!
 //! Refreshing must not make things worse. A name that cannot be looked up keeps its last addresses, with
 //! one warning when that begins and one line when it ends; a change of the zone's content gets a new serial,
 //! and no change gets none.
@@ -16,11 +19,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_proto::rr::RecordType;
 use resolve::{ResolveError, Resolved, Resolver};
 use service::admin::Latch;
 use service::clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use topology::{Document, NodeName};
@@ -29,9 +31,9 @@ use tracing::Instrument;
 use crate::admission::{self, Current, IfMatch, Refusal};
 use crate::directory::Slot;
 use crate::metrics::Counters;
-use crate::publication::{Publication, next_serial};
+use crate::publication::{Answers, Publication, next_serial};
 use crate::state::{Kept, Store};
-use crate::zone::{Members, MembersError, Records, Stamp, Zone, build};
+use crate::zone::{Members, MembersError, Registered, Stamp, Zone, bare, build};
 
 /// Documents that may wait while one is being published.
 pub const INBOX_MAX: usize = 16;
@@ -99,6 +101,10 @@ pub struct Publisher {
     failing: BTreeSet<NodeName>,
     /// Whether the last attempt to keep a refreshed publication failed; it was warned about.
     unwritable: bool,
+    /// Nodes that are registered, whatever the document says.
+    nodes: watch::Receiver<Registered>,
+    /// The serial under which their names were answered before there was a publication.
+    serial_of_nodes: Option<u32>,
 }
 
 struct InForce {
@@ -114,9 +120,20 @@ impl Publisher {
         store: Store,
         counters: Counters,
         readiness: Latch,
+        nodes: watch::Receiver<Registered>,
     ) -> Self {
-        let failing = BTreeSet::new();
-        Self { slot, resolver, store, counters, readiness, in_force: None, failing, unwritable: false }
+        Self {
+            slot,
+            resolver,
+            store,
+            counters,
+            readiness,
+            in_force: None,
+            failing: BTreeSet::new(),
+            unwritable: false,
+            nodes,
+            serial_of_nodes: None,
+        }
     }
 
     /// Serves what an earlier process kept. Domain and TTL are those of today's settings; if they differ
@@ -130,9 +147,11 @@ impl Publisher {
         let mut members = Members::new(&kept.document, &resolved)?;
         members.left_out = kept.left_out;
         let settings = &self.slot.settings;
-        let same = kept.domain == domain_text(&self.slot) && kept.ttl_s == settings.ttl_s;
+        // Which nodes were registered then is not known any more.
+        let no_nodes = self.nodes.borrow().is_empty();
+        let same = no_nodes && kept.domain == domain_text(&self.slot) && kept.ttl_s == settings.ttl_s;
         let serial = if same { kept.serial } else { next_serial(Some(kept.serial), clock::unix_seconds()) };
-        let zone = build(settings, &members, kept.stamp);
+        let zone = self.zone(&members, kept.stamp);
         let publication = Publication::new(settings, kept.document, members, kept.stamp, serial, zone)
             .map_err(PutError::TooLarge)?;
         self.serve(Arc::new(publication), kept.addresses);
@@ -148,10 +167,16 @@ impl Publisher {
     ) {
         let mut ticks = interval_at(Instant::now(), refresh_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut nodes = self.nodes.clone();
+        nodes.mark_changed();
         loop {
             let put = tokio::select! {
                 () = shutdown.cancelled() => return,
                 put = inbox.recv() => put,
+                Ok(()) = nodes.changed() => {
+                    self.follow_nodes().await;
+                    continue;
+                }
                 _ = ticks.tick() => {
                     // A document that arrives meanwhile is worth more than fresh addresses of the old one.
                     let names: Vec<NodeName> = self.names();
@@ -203,6 +228,33 @@ impl Publisher {
         Ok(published)
     }
 
+    /// Answers for the nodes that are registered now, beside what is published or before anything is.
+    async fn follow_nodes(&mut self) {
+        if let Some(in_force) = &self.in_force {
+            let publication = Arc::clone(&in_force.publication);
+            let addresses = in_force.addresses.clone();
+            let (document, members, stamp) =
+                (publication.document.clone(), publication.members.clone(), publication.stamp);
+            let replaced = self.replace(document, members, stamp.revision, stamp.generation, addresses).await;
+            self.tell_of_refresh(replaced.map(drop));
+            return;
+        }
+        let nodes = self.nodes.borrow().clone();
+        if nodes.is_empty() && self.serial_of_nodes.is_none() {
+            return;
+        }
+        let settings = &self.slot.settings;
+        let serial = next_serial(self.serial_of_nodes, clock::unix_seconds());
+        let zone = bare(settings).with_nodes(settings, &nodes);
+        match Answers::new(settings, serial, zone.records, false) {
+            Ok(answers) => {
+                self.slot.answer_for_nodes(answers);
+                self.serial_of_nodes = Some(serial);
+            }
+            Err(error) => self.tell_of_refresh(Err(PutError::TooLarge(error))),
+        }
+    }
+
     /// Puts freshly found addresses in force, where there are any.
     async fn refresh(&mut self, mut resolved: Resolved) {
         let Some(in_force) = &self.in_force else { return };
@@ -233,6 +285,15 @@ impl Publisher {
             }
             Err(error) => Err(error.into()),
         };
+        self.tell_of_refresh(replaced);
+    }
+
+    fn zone(&self, members: &Members, stamp: Stamp) -> Zone {
+        let settings = &self.slot.settings;
+        build(settings, members, stamp).with_nodes(settings, &self.nodes.borrow())
+    }
+
+    fn tell_of_refresh(&mut self, replaced: Result<(), PutError>) {
         match replaced {
             Ok(()) => self.unwritable = false,
             Err(error) if self.unwritable => tracing::debug!(%error, "still not refreshed"),
@@ -258,8 +319,8 @@ impl Publisher {
         let last = self.in_force.as_ref().map(|in_force| Arc::clone(&in_force.publication));
         let since = last.as_ref().map_or(now, |last| last.stamp.since);
         let mut stamp = Stamp { revision, generation, since };
-        let mut zone = build(settings, &members, stamp);
-        let unchanged = last.as_ref().filter(|last| has_same_content(last, &zone));
+        let mut zone = self.zone(&members, stamp);
+        let unchanged = last.as_ref().filter(|last| last.has_same_content(&zone.records));
         if let Some(last) = unchanged
             && last.document == document
             && last.members.left_out == members.left_out
@@ -271,8 +332,8 @@ impl Publisher {
         let mut serial = last.as_ref().map_or(0, |last| last.serial);
         if changed {
             stamp.since = now;
-            zone = build(settings, &members, stamp);
-            serial = next_serial(last.as_ref().map(|last| last.serial), now);
+            zone = self.zone(&members, stamp);
+            serial = next_serial(last.as_ref().map(|last| last.serial).or(self.serial_of_nodes), now);
         }
         let warnings = std::mem::take(&mut zone.warnings);
         let publication =
@@ -338,18 +399,6 @@ fn problem_of(name: &NodeName, found: &Result<Vec<SocketAddr>, ResolveError>) ->
 
 fn good(resolved: &Resolved) -> BTreeMap<NodeName, Vec<SocketAddr>> {
     resolved.iter().filter_map(|(name, found)| Some((name.clone(), found.as_ref().ok()?.clone()))).collect()
-}
-
-/// Whether everything but the SOA is as it was.
-fn has_same_content(last: &Publication, zone: &Zone) -> bool {
-    let strip = |records: &Records| {
-        let mut records = records.clone();
-        for types in records.values_mut() {
-            types.remove(&RecordType::SOA);
-        }
-        records
-    };
-    strip(&last.records) == strip(&zone.records)
 }
 
 fn domain_text(slot: &Slot) -> String {

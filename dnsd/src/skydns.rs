@@ -19,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use topology::Address;
 
 use crate::directory::Slot;
 use crate::labels::short_labels;
@@ -40,6 +41,15 @@ pub fn path(domain: &Name) -> String {
     let text = domain.to_ascii().to_ascii_lowercase();
     let labels = text.split('.').filter(|label| !label.is_empty());
     labels.rev().fold(ROOT.to_owned(), |path, label| format!("{path}/{label}"))
+}
+
+/// The domain of a key, if it is one.
+pub fn name(path: &str) -> Option<Name> {
+    let labels: Vec<&str> = path.strip_prefix(ROOT)?.strip_prefix('/')?.rsplit('/').collect();
+    let Ok(Address::Name(text)) = labels.join(".").parse() else { return None };
+    let mut name = Name::from_ascii(text).ok()?;
+    name.set_fqdn(true);
+    Some(name)
 }
 
 /// The keys that are ours, with everything below them.
@@ -107,6 +117,10 @@ mod tests {
     fn labels_are_turned_round() {
         let domain = Name::from_ascii("Redis-1.docker.").unwrap();
         assert_eq!(path(&domain), "/skydns/docker/redis-1");
+        assert_eq!(name("/skydns/docker/redis-1"), Some(domain.to_lowercase()));
+        for key in ["/skydns", "/skydns/", "/skydns/a//b", "/skydns/a b", "/other/docker", "/skydnsx/a"] {
+            assert_eq!(name(key), None, "{key}");
+        }
         assert_eq!(owned(&domain), ["/skydns/docker/redis-1/master", "/skydns/docker/redis-1/slaves"]);
     }
 }

@@ -196,6 +196,13 @@ pub fn build(settings: &ZoneSettings, members: &Members, stamp: Stamp) -> Zone {
     Zone { records: builder.records, warnings: builder.warnings }
 }
 
+/// The records of a zone of which nothing was published yet.
+pub fn bare(settings: &ZoneSettings) -> Zone {
+    let mut builder = Builder { settings, records: Records::new(), warnings: Vec::new() };
+    builder.apex();
+    Zone { records: builder.records, warnings: builder.warnings }
+}
+
 /// The SOA record's data and TTL for a serial.
 pub fn soa(settings: &ZoneSettings, serial: u32) -> RrSet {
     let negative_ttl_s = settings.ttl_s.min(NEGATIVE_TTL_S_MAX);
@@ -343,6 +350,32 @@ impl Builder<'_> {
         if !set.data.contains(&data) {
             set.data.push(data);
         }
+    }
+
+    fn node(&mut self, owner: &Name, at: SocketAddr) {
+        self.records.remove(owner);
+        self.add(owner, srv(1, at.port(), owner));
+        self.add(owner, address(at.ip()));
+    }
+}
+
+/// Nodes by their names, as something outside of the document registers them.
+pub type Registered = BTreeMap<Name, SocketAddr>;
+
+impl Zone {
+    /// The same with the names of registered nodes. They are told by the nodes themselves, so they win over
+    /// what the names of the document led to; the zone's own names they do not touch.
+    #[must_use]
+    pub fn with_nodes(self, settings: &ZoneSettings, nodes: &Registered) -> Self {
+        let mut builder = Builder { settings, records: self.records, warnings: self.warnings };
+        let domain = &settings.domain;
+        let own = ["master", "slaves", "ns"].map(|label| below(label, domain));
+        let is_own = |name: &Name| *name == *domain || own.iter().any(|own| own.zone_of(name));
+        for (name, at) in nodes.iter().filter(|(name, _)| domain.zone_of(name) && !is_own(name)) {
+            builder.node(name, *at);
+        }
+        builder.empty_non_terminals();
+        Zone { records: builder.records, warnings: builder.warnings }
     }
 }
 

@@ -32,7 +32,7 @@ impl Etcd {
     ///
     /// # Errors
     /// [`EtcdError::Unreachable`] or [`EtcdError::Refused`], no later than `deadline`.
-    pub(crate) async fn list(
+    pub async fn list(
         &self,
         path: &str,
         deadline: Duration,

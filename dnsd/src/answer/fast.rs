@@ -75,19 +75,18 @@ fn look_up(directory: &Directory, query: &Plain<'_>, context: &Context<'_>, out:
         context.code(rcode::REFUSED, out);
         return rcode::REFUSED;
     };
-    let publication = slot.publication();
-    let Some(publication) = publication.as_ref() else {
+    let answers = slot.answers();
+    let Some(answers) = answers.as_ref() else {
         context.code(rcode::SERVFAIL, out);
         return rcode::SERVFAIL;
     };
     let domain_offset = name.len() - slot.wire_bytes();
-    let Some(owner) = publication.owner(name) else {
-        context.negative(rcode::NXDOMAIN, domain_offset, &publication.soa_tail, out);
-        return rcode::NXDOMAIN;
+    let Some(owner) = answers.owner(name) else {
+        return context.missing(answers, domain_offset, out);
     };
     match owner.get(query.qtype) {
         Some(answer) => context.positive(&answer.encoded, out),
-        None => context.negative(rcode::NOERROR, domain_offset, &publication.soa_tail, out),
+        None => context.negative(rcode::NOERROR, domain_offset, &answers.soa_tail, out),
     }
     rcode::NOERROR
 }

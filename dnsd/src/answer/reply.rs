@@ -6,7 +6,7 @@
 //! taken for the set.
 
 use crate::answer::UDP_BYTES_MAX;
-use crate::publication::{Encoded, HEADER_BYTES};
+use crate::publication::{Answers, Encoded, HEADER_BYTES};
 
 /// Length of an OPT record without options, in bytes (RFC 6891 section 6.1.2).
 pub(super) const OPT_BYTES: usize = 11;
@@ -67,6 +67,16 @@ impl Context<'_> {
         out.extend_from_slice(&pointer.to_be_bytes());
         out.extend_from_slice(soa_tail);
         self.finish(out, true, code, [0, 1, 0]);
+    }
+
+    /// The answer to a name of the zone that is not in it. As long as not all names are known, nothing is.
+    pub(super) fn missing(&self, answers: &Answers, domain_offset: usize, out: &mut Vec<u8>) -> u16 {
+        if !answers.is_whole {
+            self.code(rcode::SERVFAIL, out);
+            return rcode::SERVFAIL;
+        }
+        self.negative(rcode::NXDOMAIN, domain_offset, &answers.soa_tail, out);
+        rcode::NXDOMAIN
     }
 
     /// Nothing but a response code.

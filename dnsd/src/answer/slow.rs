@@ -17,7 +17,7 @@ use super::fast;
 use super::reply::{Context, rcode};
 use super::{Outcome, Transport};
 use crate::directory::Directory;
-use crate::publication::{Cut, Encoded, HEADER_BYTES, Publication, message, sets, wire};
+use crate::publication::{Answers, Cut, Encoded, HEADER_BYTES, message, sets, wire};
 
 /// The only EDNS version there is.
 const EDNS_VERSION: u8 = 0;
@@ -112,15 +112,14 @@ fn look_up(directory: &Directory, query: &LowerQuery, context: &Context<'_>, out
         context.code(rcode::REFUSED, out);
         return rcode::REFUSED;
     };
-    let publication = slot.publication();
-    let Some(publication) = publication.as_ref() else {
+    let answers = slot.answers();
+    let Some(answers) = answers.as_ref() else {
         context.code(rcode::SERVFAIL, out);
         return rcode::SERVFAIL;
     };
     let domain_offset = name.len() - slot.wire_bytes();
-    let Some(types) = publication.records.get(&**query.name()) else {
-        context.negative(rcode::NXDOMAIN, domain_offset, &publication.soa_tail, out);
-        return rcode::NXDOMAIN;
+    let Some(types) = answers.records.get(&**query.name()) else {
+        return context.missing(answers, domain_offset, out);
     };
     let asked = match query.query_type() {
         RecordType::ANY if types.contains_key(&RecordType::SRV) => RecordType::SRV,
@@ -128,9 +127,9 @@ fn look_up(directory: &Directory, query: &LowerQuery, context: &Context<'_>, out
         RecordType::IXFR => RecordType::SOA,
         other => other,
     };
-    match assemble(publication, query, asked, context) {
+    match assemble(answers, query, asked, context) {
         Some(encoded) => context.positive(&encoded, out),
-        None => context.negative(rcode::NOERROR, domain_offset, &publication.soa_tail, out),
+        None => context.negative(rcode::NOERROR, domain_offset, &answers.soa_tail, out),
     }
     rcode::NOERROR
 }
@@ -139,12 +138,12 @@ fn look_up(directory: &Directory, query: &LowerQuery, context: &Context<'_>, out
 /// Encoded under the zone's own spelling of the name, so that compression finds it; the client's spelling
 /// is written over it like everywhere.
 fn assemble(
-    publication: &Publication,
+    answers: &Answers,
     query: &LowerQuery,
     asked: RecordType,
     context: &Context<'_>,
 ) -> Option<Encoded> {
-    let known = publication.owner(&wire(query.name()).ok()?)?.get(asked.into())?;
+    let known = answers.owner(&wire(query.name()).ok()?)?.get(asked.into())?;
     let mut base = message(Query::query((**query.name()).clone(), query.query_type()));
     base.add_answers(known.answers.iter().cloned());
     let additionals: Vec<&[Record]> = sets(&known.additionals).collect();

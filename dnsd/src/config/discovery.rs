@@ -1,4 +1,4 @@
-//! The settings of the faces that are not DNS: seeds for Dynomite, keys for SkyDNS.
+//! The settings of what is not DNS: seeds for Dynomite, keys for SkyDNS, nodes that are registered.
 
 use coordination::Endpoints;
 use service::config::Reader;
@@ -16,6 +16,8 @@ pub struct Discovery {
     pub seeds: Seeds,
     /// The etcd that a SkyDNS or CoreDNS reads.
     pub skydns_etcd: Option<Endpoints>,
+    /// The etcd in which nodes are registered.
+    pub nodes_etcd: Option<Endpoints>,
 }
 
 /// How the list for Dynomite is made.
@@ -38,13 +40,18 @@ pub struct Seeds {
 /// Takes them out of the table.
 pub(super) fn take(reader: &mut Reader) -> Option<Discovery> {
     let seeds = seeds(reader);
-    let members: Vec<String> = reader.take_list("skydns-etcd");
-    let skydns_etcd = (!members.is_empty()).then(|| Endpoints::parse(&members)).transpose();
-    let skydns_etcd = skydns_etcd.unwrap_or_else(|error| {
-        reader.mistake(format!("--skydns-etcd: {error}"));
+    let skydns_etcd = members(reader, "skydns-etcd");
+    let nodes_etcd = members(reader, "nodes-etcd");
+    Some(Discovery { seeds: seeds?, skydns_etcd, nodes_etcd })
+}
+
+fn members(reader: &mut Reader, flag: &'static str) -> Option<Endpoints> {
+    let members: Vec<String> = reader.take_list(flag);
+    let members = (!members.is_empty()).then(|| Endpoints::parse(&members)).transpose();
+    members.unwrap_or_else(|error| {
+        reader.mistake(format!("--{flag}: {error}"));
         None
-    });
-    Some(Discovery { seeds: seeds?, skydns_etcd })
+    })
 }
 
 fn seeds(reader: &mut Reader) -> Option<Seeds> {
