@@ -111,6 +111,14 @@ fn doctor() -> Command {
         )
 }
 
+fn acl() -> Command {
+    let print = Command::new("print")
+        .about("The least that the dictator's user needs, as a command for redis")
+        .arg(Arg::new("user").long("user").value_name("NAME").default_value("dictator").help("Its name"))
+        .arg(switch("observing", "With the rules that let it see more; +config|get reads passwords, too"));
+    Command::new("acl").about("The dictator's user at the nodes").subcommand_required(true).subcommand(print)
+}
+
 /// Commands that change something.
 fn changing() -> [Command; 6] {
     let links = || switch("wait-links", "Answer when all slaves follow the new master");
@@ -153,8 +161,9 @@ fn changing() -> [Command; 6] {
 }
 
 /// Other programs, and this program itself.
-fn shell() -> [Command; 3] {
+fn shell() -> [Command; 4] {
     [
+        acl(),
         Command::new("redis-cli").about("Runs redis-cli at the master, wherever it is").arg(
             Arg::new("arguments").value_name("ARGUMENT").num_args(0..).last(true).help("Passed to redis-cli"),
         ),

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use harness::cluster::{Cluster, quick_without_enforcement};
 use harness::redis::RedisOptions;
+use harness::{Daemon, DaemonOptions};
 use serde_json::Value;
 use support::Ctl;
 
@@ -75,6 +76,38 @@ fn the_dictators_user_is_tried_without_doing_anything() {
     assert_eq!(told("nobody").len(), 2, "an unknown user is said at each node");
     for node in &cluster.nodes {
         assert_eq!(node.command_counts().of("flushall"), 0);
+    }
+}
+
+#[test]
+fn dns_that_names_another_node_is_a_danger() {
+    let cluster = Cluster::established(2, &RedisOptions::default(), &quick_without_enforcement());
+    let dnsd = Daemon::dnsd(&DaemonOptions::new());
+    let ctl = Ctl::of(cluster.dictator.url("")).with("DICTATORCTL_NOTIFY", &dnsd.url("/dns"));
+    let about_dns = || {
+        let about = |one: &Value| one["place"] == dnsd.url("/dns").as_str();
+        findings(&ctl).into_iter().filter(about).collect::<Vec<_>>()
+    };
+    assert!(about_dns()[0]["what"].as_str().expect("text").contains("does not tell what it publishes"));
+    dnsd.put_dns(&cluster.document(1)).expect(200);
+    let wrong = about_dns();
+    assert!(wrong[0]["what"].as_str().expect("text").contains("takes the writes"), "{wrong:?}");
+    assert_eq!(wrong[0]["level"], "danger");
+    dnsd.put_dns(&cluster.document(0)).expect(200);
+    assert_eq!(about_dns(), Vec::<Value>::new());
+}
+
+#[test]
+fn the_least_user_is_printed_as_the_page_tells_it() {
+    let ctl = Ctl::of("http://127.0.0.1:1");
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/redis-user.md"));
+    let printed = ctl.run(&["acl", "print"]).ended(0).stdout;
+    assert!(page.expect("the page").contains(&printed), "{printed}");
+    let more = ctl.run(&["acl", "print", "--observing", "--user", "eye"]).ended(0).stdout;
+    assert!(more.starts_with("ACL SETUSER eye on >PASSWORD ") && more.ends_with(" +config|get\n"), "{more}");
+    let cluster = Cluster::start(1, &RedisOptions::default(), &quick_without_enforcement());
+    for command in [printed, more] {
+        assert!(!cluster.nodes[0].command(&command).is_error(), "{command}");
     }
 }
 

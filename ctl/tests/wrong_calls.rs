@@ -29,7 +29,7 @@ const ASKING: [&[&str]; 13] = [
 const DOCUMENT: &str = r#"{"master": {"address": "127.0.0.1", "port": 1}, "slaves": []}"#;
 
 /// Wrong calls with a part of the sentence they get.
-const WRONG: [(&[&str], &str); 39] = [
+const WRONG: [(&[&str], &str); 41] = [
     (&[], "Usage: dictatorctl"),
     (&["stauts"], "similar subcommands exist: 'pause', 'status'"),
     (&["status", "extra"], "unexpected argument 'extra'"),
@@ -61,6 +61,8 @@ const WRONG: [(&[&str], &str); 39] = [
         &["trigger", "--topology-key", "/k", "--trigger-key", "/k"],
         "/k is both the document's key and the trigger's",
     ),
+    (&["acl"], "dictatorctl acl [OPTIONS] <COMMAND>"),
+    (&["acl", "print", "--user", "two words"], "--user \"two words\": a user name has no blanks"),
     (&["doctor", "moon"], "invalid value 'moon'"),
     (&["pause"], "--for <DURATION>"),
     (&["pause", "--for", "10"], "--for \"10\": expected a number and its unit"),

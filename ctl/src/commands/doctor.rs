@@ -18,8 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Context, parsed};
 use crate::answer::{Node, Status};
+use crate::client::{Ask, Client, Reply};
 use crate::doctor::nodes::{Facts, Permissions, RULES_NEEDED, RULES_UNWANTED, parse_config, parse_info};
-use crate::doctor::{Finding, Level, host, nodes, report};
+use crate::doctor::{Finding, Level, host, nodes, published, report};
 use crate::exit::{Code, Failure};
 
 /// Deadline of one redis-cli.
@@ -40,6 +41,7 @@ pub(super) async fn doctor(context: Context<'_>) -> Result<Code, Failure> {
         let facts = examine_nodes(&status.nodes, context.text("redis-user")).await?;
         findings.extend(nodes::examine(&facts));
         looked_at.push(format!("{} nodes", facts.len()));
+        findings.extend(of_publishers(context, &status).await);
     }
     if what != "cluster" {
         findings.extend(host::examine(Path::new(context.text("root").unwrap_or("/"))));
@@ -77,6 +79,24 @@ fn of_status(status: &Status) -> Vec<Finding> {
             let cure = "dictatorctl status; if this stays, the node's log and the way to it";
             findings.push(Finding::new(Level::Warning, &node.label(), what, cure));
         }
+    }
+    findings
+}
+
+/// Asks everybody who is told of changes what clients are told by them.
+async fn of_publishers(context: Context<'_>, status: &Status) -> Vec<Finding> {
+    let granted = status.acting_master.as_deref();
+    let master = status.nodes.iter().find(|node| granted.is_some_and(|name| node.is_named(name)));
+    let Some(master) = master.filter(|node| node.role == "master") else { return Vec::new() };
+    let mut findings = Vec::new();
+    for endpoint in &context.settings.notify {
+        let url = endpoint.to_string();
+        let asked = Client::of(endpoint, context.settings).ask(&Ask::get("")).await;
+        findings.extend(match asked {
+            Ok(Reply::Good(answer)) => published::examine(&url, &answer.value, master),
+            Ok(Reply::Bad(_, problem)) => Some(published::silent(&url, &problem.detail)),
+            Err(failure) => Some(published::silent(&url, &failure.text)),
+        });
     }
     findings
 }

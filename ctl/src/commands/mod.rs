@@ -1,5 +1,6 @@
 //! One function per command: ask, print, say how it ended.
 
+mod acl;
 mod change;
 mod doctor;
 mod etcd;
@@ -49,6 +50,7 @@ pub async fn run(
         "watch" => maintenance::watch(context).await,
         "doctor" => doctor::doctor(context).await,
         "redis-cli" => maintenance::redis_cli(context).await,
+        "acl" => acl::acl(context),
         "completion" => shell::completion(context),
         "man" => shell::man(context),
         other => Err(Failure::usage(format!("{other} is not a command; see dictatorctl --help"))),

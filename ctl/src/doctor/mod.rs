@@ -6,6 +6,7 @@
 
 pub mod host;
 pub mod nodes;
+pub mod published;
 
 use std::fmt::Write;
 

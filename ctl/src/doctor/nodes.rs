@@ -28,6 +28,10 @@ pub const RULES_NEEDED: [(&str, &[&str]); 11] = [
     ("+exec", &["EXEC"]),
 ];
 
+/// With these it sees more, and can give some warnings and refusals that it cannot give without.
+pub const RULES_OBSERVING: [&str; 5] =
+    ["+acl|cat", "+pubsub|numsub", "+publish", "&__dictator__:pause-probe", "+config|get"];
+
 /// What it must not be permitted: whoever has its password could then do more than move the master.
 pub const RULES_UNWANTED: [(&str, &[&str]); 3] =
     [("-get", &["GET", "key"]), ("-set", &["SET", "key", "value"]), ("-flushall", &["FLUSHALL"])];

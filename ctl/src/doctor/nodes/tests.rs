@@ -140,6 +140,9 @@ fn missing_and_needless_rules_are_told_as_rules() {
 fn the_rules_are_those_of_the_page() {
     let page = include_str!("../../../../docs/redis-user.md");
     let line = page.lines().find(|line| line.starts_with("ACL SETUSER")).unwrap();
+    for rule in RULES_OBSERVING {
+        assert!(page.replace("\\|", "|").contains(rule), "{rule}");
+    }
     let told = line.split_whitespace().filter(|word| word.starts_with('+'));
     let needed = RULES_NEEDED.iter().map(|(rule, _)| *rule);
     assert_eq!(
