@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::binaries::workspace;
 use harness::daemon::DOMAIN;
 use harness::dns::{self, RecordType};
 use harness::process::{Process, Recipe};
@@ -58,7 +59,9 @@ impl Kind {
         let (program, package) = self.program();
         let installed = self == Self::Dnsd || find(program).is_some();
         if !installed {
-            eprintln!("{program} is not installed and left out; Debian has it in the package {package}");
+            eprintln!(
+                "{program} is not installed and left out: .ci/servers fetches it, Debian's {package} has it"
+            );
         }
         installed
     }
@@ -66,7 +69,8 @@ impl Kind {
 
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let fetched = workspace().join("target/servers/dns/bin");
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into(), fetched]);
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
