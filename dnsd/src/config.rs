@@ -1,8 +1,8 @@
 //! The settings of dnsd, as a table and as types.
 //!
 //! The names of the program this one follows work too. Two of them meant less than they said there: `TTL`
-//! and `TTL_REFRESH` were read and ignored; here they count. `ETCD_PEERS` is accepted and not needed: what
-//! is published is kept in the state folder, not in etcd.
+//! and `TTL_REFRESH` were read and ignored; here they count. `ETCD_PEERS` is accepted and not needed: dnsd
+//! answers by itself, and writes to etcd (`--skydns-etcd`) only for those who say so.
 
 mod discovery;
 mod dns;
@@ -290,7 +290,7 @@ where
     let discovery = discovery::take(&mut reader);
     if reader.environment().get("ETCD_PEERS").is_some_and(|peers| !peers.is_empty()) {
         reader
-            .warning("ETCD_PEERS is not needed: dnsd answers DNS itself and keeps its state in --state-dir");
+            .warning("ETCD_PEERS is not needed: dnsd answers DNS itself; --skydns-etcd writes to etcd for other name servers");
     }
     let config = (|| {
         let (dns_listen, domain) = (dns_listen?, domain?);

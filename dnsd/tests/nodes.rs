@@ -4,11 +4,16 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use dnsd::answer::{Transport, answer_fast, answer_slow};
 use dnsd::config::Config;
+use dnsd::directory::{Directory, Slot};
+use dnsd::publication::Answers;
+use dnsd::zone::{ZoneSettings, bare};
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
-use support::{Dnsd, config, data, wait_until};
+use hickory_proto::rr::{Name, RecordType};
+use support::{Dnsd, config, data, query, wait_until};
 
 const NOWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
 const DOCUMENT: &str = r#"{"master":{"address":"core-01.redis-1.docker"},
@@ -120,6 +125,58 @@ async fn nodes_come_move_and_go() {
     wait_until("the names are back", async || !service(&dnsd, "core-04.redis-1.docker.").await.is_empty())
         .await;
     dnsd.stop().await;
+}
+
+/// What is answered from prepared bytes and what is put together from records are the same here too.
+#[test]
+fn both_paths_agree_before_the_first_publication() {
+    let settings = ZoneSettings {
+        cluster: "redis-1".to_owned(),
+        domain: Name::from_ascii("redis-1.docker.").unwrap(),
+        ttl_s: 5,
+        server_ips: vec!["127.0.0.1".parse().unwrap()],
+    };
+    let nodes =
+        [("core-01", "10.0.0.1:49153"), ("a.deep.core-02", "[fd00::2]:6379"), ("master", "10.9.9.9:1")];
+    let nodes = nodes.map(|(label, at)| {
+        (Name::from_ascii(format!("{label}.redis-1.docker.")).unwrap(), at.parse().unwrap())
+    });
+    let zone = bare(&settings).with_nodes(&settings, &nodes.into());
+    let slot = Arc::new(Slot::new(settings.clone()).unwrap());
+    slot.answer_for_nodes(Answers::new(&settings, 7, zone.records, false).unwrap());
+    let directory = Directory::new(vec![slot]);
+    let labels = [
+        "core-01.",
+        "CORE-01.",
+        "a.deep.core-02.",
+        "deep.core-02.",
+        "core-02.",
+        "master.",
+        "x.core-01.",
+        "",
+        "ns.",
+    ];
+    let mut codes = Vec::new();
+    for label in labels {
+        for kind in [
+            RecordType::SRV,
+            RecordType::A,
+            RecordType::AAAA,
+            RecordType::TXT,
+            RecordType::SOA,
+            RecordType::NS,
+        ] {
+            let packet = query(&format!("{label}redis-1.docker."), kind);
+            let (mut fast, mut slow) = (Vec::new(), Vec::new());
+            let outcome = answer_fast(&directory, &packet, Transport::Udp, &mut fast).expect("a plain query");
+            let client = SocketAddr::from(NOWHERE);
+            answer_slow(&directory, &packet, client, Transport::Udp, &mut slow).expect("an answer");
+            assert_eq!(fast, slow, "{label} {kind}");
+            codes.push(outcome.rcode);
+        }
+    }
+    assert_eq!(codes.iter().filter(|code| **code == 2).count(), 12, "two names are not known: {codes:?}");
+    assert!(codes.iter().all(|code| matches!(code, 0 | 2)), "{codes:?}");
 }
 
 fn register_again(etcd: &mut harness::Etcd) {
