@@ -1,5 +1,6 @@
 //! HAProxy between clients that know one address and a master that moves: it asks dnsd by HTTP which of
-//! its servers is the master, as docs/discovery.md shows, through ten switches under load.
+//! its servers is the master, or by DNS where the master is, as docs/discovery.md shows, through ten
+//! switches under load.
 //!
 //! HAProxy is the real one, as `.ci/clients` fetches it, or the installed one; without it the test says so.
 
@@ -14,6 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::binaries::workspace;
+use harness::daemon::DOMAIN;
 use harness::ports::free_address;
 use harness::process::{Process, Recipe};
 use harness::resp::Connection;
@@ -35,8 +37,8 @@ fn haproxy() -> Option<PathBuf> {
     )
 }
 
-#[test]
-fn a_load_balancer_follows_the_master() {
+/// Ten switches under load through an HAProxy that is told how to find the master.
+fn judge(title: &str, how: impl Fn(&Whole) -> String) {
     let Some(program) = haproxy() else {
         eprintln!("skipped: haproxy is not there; .ci/clients fetches it");
         return;
@@ -44,18 +46,12 @@ fn a_load_balancer_follows_the_master() {
     let whole = Whole::start(&WholeOptions::default());
     whole.move_to(0);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (entry, dnsd) = (free_address(), whole.dnsd.http().address());
-    let mut config = format!(
+    let entry = free_address();
+    let config = format!(
         "defaults\n mode tcp\n timeout connect 1s\n timeout client 1m\n timeout server 1m\n timeout check 1s\n\
-         listen redis-master\n bind {entry}\n option httpchk\n \
-         http-check send meth GET uri-lf /check/master?node=%[srv_name]\n \
-         default-server check inter 100ms fall 1 rise 1 addr {} port {} on-marked-down shutdown-sessions\n",
-        dnsd.ip(),
-        dnsd.port()
+         listen redis-master\n bind {entry}\n{}",
+        how(&whole)
     );
-    for node in &whole.nodes {
-        config.push_str(&format!(" server {0} {0}\n", node.address()));
-    }
     let file = folder.path().join("haproxy.cfg");
     #[allow(clippy::disallowed_methods, reason = "a test's file need not be durable")]
     std::fs::write(&file, config).expect("the configuration is written");
@@ -83,7 +79,37 @@ fn a_load_balancer_follows_the_master() {
         load.wait_acknowledged(200);
     }
     let tally = load.stop().verify(whole.nodes[SWITCHES % whole.nodes.len()].address());
-    assert!(tally.is_clean(), "{tally}: {tally:?}");
-    println!("haproxy, {SWITCHES} switches: {tally}");
+    assert!(tally.is_clean(), "{title}: {tally}: {tally:?}");
+    println!("haproxy {title}, {SWITCHES} switches: {tally}");
     proxy.kill();
+}
+
+#[test]
+fn a_load_balancer_asks_by_http_who_is_master() {
+    judge("by HTTP checks", |whole| {
+        let dnsd = whole.dnsd.http().address();
+        let mut config = format!(
+            " option httpchk\n http-check send meth GET uri-lf /check/master?node=%[srv_name]\n \
+             default-server check inter 100ms fall 1 rise 1 addr {} port {} on-marked-down shutdown-sessions\n",
+            dnsd.ip(),
+            dnsd.port()
+        );
+        for node in &whole.nodes {
+            config.push_str(&format!(" server {0} {0}\n", node.address()));
+        }
+        config
+    });
+}
+
+#[test]
+fn a_load_balancer_asks_by_dns_where_the_master_is() {
+    judge("by SRV records", |whole| {
+        format!(
+            " server-template master 1 _redis._tcp.master.{DOMAIN} resolvers dnsd init-addr none \
+             check inter 100ms fall 1 rise 1 on-marked-down shutdown-sessions\n\
+             resolvers dnsd\n nameserver dnsd {}\n accepted_payload_size 1232\n \
+             timeout resolve 100ms\n timeout retry 200ms\n hold valid 100ms\n hold obsolete 0s\n",
+            whole.dnsd.dns_address()
+        )
+    });
 }
