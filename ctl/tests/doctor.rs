@@ -31,17 +31,18 @@ fn a_fault_is_found_and_its_cure_can_be_pasted() {
         ("appendfsync", "no"),
         ("replica-ignore-maxmemory", "no"),
     ] {
-        let before = findings(&ctl);
+        let cure = || {
+            let about = |one: &Value| one["place"] == *place && one.to_string().contains(directive);
+            findings(&ctl).into_iter().find(about).map(|one| one["do"].as_str().expect("a cure").to_owned())
+        };
+        assert_eq!(cure(), None, "nothing is wrong with {directive} yet");
         assert!(!slave.command(&format!("CONFIG SET {directive} {fault}")).is_error());
-        let found: Vec<Value> = findings(&ctl).into_iter().filter(|one| !before.contains(one)).collect();
-        let cures: Vec<&str> =
-            found.iter().filter(|one| one["place"] == *place).filter_map(|one| one["do"].as_str()).collect();
-        let cure = cures.iter().find(|cure| cure.contains(&format!("CONFIG SET {directive} ")));
-        let cure = cure.unwrap_or_else(|| panic!("no cure for {directive}: {found:?}"));
-        let command = cure.split(", and the same").next().expect("a command");
+        let told = cure().unwrap_or_else(|| panic!("{directive} {fault} is not found"));
+        assert!(told.contains(&format!("CONFIG SET {directive} ")), "{told}");
+        let command = told.split(", and the same").next().expect("a command");
         let cured = Command::new("sh").args(["-c", command]).output().expect("a shell");
         assert_eq!(String::from_utf8_lossy(&cured.stdout).trim(), "OK", "{command}");
-        assert_eq!(findings(&ctl), before, "{directive} is cured");
+        assert_eq!(cure(), None, "{directive} is cured");
     }
 }
 

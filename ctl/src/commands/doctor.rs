@@ -27,6 +27,8 @@ use crate::exit::{Code, Failure};
 const REDIS_CLI_DEADLINE: Duration = Duration::from_secs(5);
 /// Most bytes taken of what it prints.
 const REDIS_CLI_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest asking for a node's clock that still measures it well enough.
+const CLOCK_WITHIN_MAX_MS: u64 = 400;
 /// Nodes that are asked at once.
 const AT_ONCE_MAX: usize = 8;
 /// Between the two readings that tell how much is written.
@@ -131,7 +133,11 @@ async fn ask_node(node: &Node, facts: &mut Facts) -> Result<(), String> {
     facts.info = parse_info(&redis_cli(node, &["INFO", "everything"]).await?);
     let before = clock::unix_millis();
     let time = redis_cli(node, &["TIME"]).await?;
-    facts.clock_ahead_ms = clock_ahead(&time, before.midpoint(clock::unix_millis()));
+    let after = clock::unix_millis();
+    // The answer belongs to some moment in between; too long a while tells nothing about a clock.
+    if after.saturating_sub(before) <= CLOCK_WITHIN_MAX_MS {
+        facts.clock_ahead_ms = clock_ahead(&time, before.midpoint(after));
+    }
     facts.config =
         redis_cli(node, &["CONFIG", "GET", "*"]).await.map(|text| parse_config(&text)).unwrap_or_default();
     if facts.is_master {
