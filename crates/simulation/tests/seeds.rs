@@ -4,7 +4,7 @@
 use simulation::schedule::Schedule;
 
 /// Seeds, and what went wrong.
-const MENDED: [(u64, &str); 9] = [
+const MENDED: [(u64, &str); 16] = [
     (14736, "a master came back from an early RDB while its slaves were away, and was believed"),
     (18395, "the same, and the RDB was of the present lineage"),
     (20153, "another node was promoted while a promotion without reply was still under way"),
@@ -14,6 +14,16 @@ const MENDED: [(u64, &str); 9] = [
     (68232, "the same, with two slaves stopped"),
     (73787, "a slave was attached as one of the demoted master that had restarted since and taken writes"),
     (88432, "a node that was seen taking writes of its own passed for a healthy slave after its restart"),
+    (2239883, "who was attached for a refused document was forgotten, and wiped when its master restarted"),
+    (
+        4227626,
+        "a life that was given up while it was away may be lost once, whoever erased parts of it before",
+    ),
+    (5027806, "a slave was parked in the middle of a resync, and its old data not seen"),
+    (5103620, "a slave that had lost its place in the history was not compared"),
+    (5130607, "first use, and a slave with more data was away"),
+    (5268272, "the same as 5027806, and it was believed to hold nothing beyond the master's save"),
+    (5311993, "the same, on the way to a hand-over"),
 ];
 
 #[test]

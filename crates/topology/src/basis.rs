@@ -100,7 +100,7 @@ impl Reference<'_> {
             // master's position read a moment earlier.
             return true;
         }
-        let position = vitals.position();
+        let position = vitals.extent();
         if !vitals.is_master() && self.end_of(&vitals.replid).is_some_and(|end| position <= end) {
             return true;
         }
@@ -152,7 +152,7 @@ impl Reference<'_> {
         put("role", json!(if vitals.is_master() { "master" } else { "slave" }));
         put("keys", json!(vitals.keys));
         put("replid", json!(vitals.replid));
-        put("offset", json!(vitals.position()));
+        put("offset", json!(vitals.extent()));
         put("write_calls", json!(vitals.write_calls));
         put("master_keys", json!(self.acting.keys));
         put("master_replid", json!(self.acting.replid));
@@ -163,7 +163,7 @@ impl Reference<'_> {
         put("discard", json!(Discard { node: node.clone(), run_id: vitals.run_id.0.clone() }));
         let because = match self.end_of(&vitals.replid) {
             Some(end) if !vitals.is_master() => {
-                format!("its offset {} is beyond {end}, where the master's history ends", vitals.position())
+                format!("its offset {} is beyond {end}, where the master's history ends", vitals.extent())
             }
             _ if vitals.loading => "it is still loading its data, so what it holds is not known".to_owned(),
             _ => format!("it holds {} keys of a history the master does not share", vitals.keys),

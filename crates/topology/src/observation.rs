@@ -178,11 +178,22 @@ impl Vitals {
         self.following().is_some_and(Following::is_parked)
     }
 
-    /// The end of what this node holds: the applied offset of a slave, the stream end of a master.
+    /// Up to where this node surely holds everything: the applied offset of a slave, the stream end of a
+    /// master. What is proven by it is proven.
     pub fn position(&self) -> Offset {
         match &self.role {
             Role::Master => self.offset,
             Role::Slave(following) => following.applied,
+        }
+    }
+
+    /// Up to where this node may hold anything. A slave that has no place in any master's stream says 1 for
+    /// what it has applied (redis `genRedisInfoString`, without `cached_master`), also where it was parked
+    /// in the middle of a full resync and has all of its old data still.
+    pub fn extent(&self) -> Offset {
+        match &self.role {
+            Role::Slave(following) if !following.link_up => following.applied.max(self.offset),
+            _ => self.position(),
         }
     }
 }

@@ -111,7 +111,7 @@ fn successor<'a>(situation: &Situation<'a>, granted: &Granted, old: &Vitals) -> 
     let mut continuing = situation.observation.all_known().filter(|(_, state)| {
         let vitals = &state.vitals;
         let continues = vitals.replid2.as_ref() == Some(&granted.replid)
-            && vitals.second_offset.is_some_and(|second| second > old.position());
+            && vitals.second_offset.is_some_and(|second| second > old.extent());
         let branched = |vitals: &Vitals| vitals.replid2.as_ref() == Some(&granted.replid);
         let leads = old.following().is_some_and(|link| link.link_up)
             && vitals.replid == old.replid

@@ -48,8 +48,25 @@ pub(super) fn find(situation: &Situation<'_>) -> Result<Acting, Refusal> {
     if acting_state.vitals.is_master() {
         return Ok(Acting::Node { node: acting, adopt: Some(Right::Established) });
     }
+    if acting_state.vitals.keys > 0 {
+        all_answer(situation, &acting)?;
+    }
     let step = Step::Promote { node: acting, right: Right::Established };
     Ok(Acting::First { steps: vec![step], would: Would::Established })
+}
+
+/// Nobody takes writes, and which of several nodes holds the most is not known: it is not decided before all
+/// of them were asked.
+fn all_answer(situation: &Situation<'_>, acting: &NodeName) -> Result<(), Refusal> {
+    let silent = situation.wanted.document.nodes().find(|node| situation.observation.known(node).is_none());
+    let Some(silent) = silent else { return Ok(()) };
+    Err(Refusal::new(
+        Slug::WouldLoseData,
+        format!("{acting} holds data and takes no writes, and {silent}, which may hold more of it, cannot be reached"),
+        format!("start {silent}; or leave it out of the document if what only it holds may be lost"),
+    )
+    .about(silent)
+    .with("record", "none: this cluster was never under this dictator"))
 }
 
 /// The node at the upper end of a chain of slaves, if all of it answers and is linked.

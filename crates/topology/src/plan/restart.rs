@@ -19,7 +19,7 @@ use crate::refusal::{Refusal, Slug};
 /// How far a node is on a lineage: on it now, or on it until it restarted or was promoted.
 pub(crate) fn position_on(vitals: &Vitals, replid: &ReplId) -> Option<Offset> {
     if vitals.replid == *replid {
-        return Some(vitals.position());
+        return Some(vitals.extent());
     }
     let before = vitals.replid2.as_ref().filter(|before| *before == replid)?;
     let _ = before;
@@ -122,8 +122,9 @@ fn by_offset(
         if !own.is_present() {
             return by_keys(situation, granted, state);
         }
+        let provable = strangers_hold_no_more(situation, granted, state, keys_kept(&state.vitals))?;
         absent_hold_no_more(situation, granted, state, (&granted.node, own.offset))?;
-        return Ok(resume(granted, state, true));
+        return Ok(resume(granted, state, provable));
     }
     let best = others
         .iter()
@@ -135,6 +136,8 @@ fn by_offset(
         let better = others.first().map_or(target, |(name, _)| name);
         return Err(lost(situation, granted, state, better, &detail));
     };
+    let keys = situation.observation.vitals(name).map_or(0, |vitals| vitals.keys);
+    strangers_hold_no_more(situation, granted, state, keys)?;
     absent_hold_no_more(situation, granted, state, (name, most.offset))?;
     let wrote = state.vitals.write_calls != Some(0) && !state.vitals.fed;
     if wrote {
@@ -151,6 +154,32 @@ fn by_offset(
         Step::Promote { node: (*name).clone(), right: Right::MostAdvanced }
     };
     Ok(Acting::First { steps: vec![step], would: Would::Resumed })
+}
+
+/// Slaves that lost their place in the history (a restart with AOF, or as a master that nobody followed) can
+/// be compared by the number of their keys alone. Returns whether there are none, so that offsets prove it.
+fn strangers_hold_no_more(
+    situation: &Situation<'_>,
+    granted: &Granted,
+    state: &NodeState,
+    keys: u64,
+) -> Result<bool, Refusal> {
+    let mut strangers = rivals(situation, &granted.node).filter(|(name, other)| {
+        standing::of(situation, &granted.replid, &other.vitals).is_none()
+            && situation.record.heartbeat.seen(name).is_some()
+            && other.vitals.keys > 0
+    });
+    let Some(first) = strangers.next() else { return Ok(true) };
+    let richest =
+        strangers.fold(first, |most, next| if next.1.vitals.keys > most.1.vitals.keys { next } else { most });
+    if richest.1.vitals.keys <= keys {
+        return Ok(false);
+    }
+    let detail = format!(
+        "{} restarted with {} keys, while {} holds {} of a history that cannot be compared",
+        granted.node, state.vitals.keys, richest.0, richest.1.vitals.keys
+    );
+    Err(lost(situation, granted, state, richest.0, &detail))
 }
 
 /// A node of this document or the one before that cannot be asked, nor was given up.
@@ -261,7 +290,7 @@ fn lost(
         .map(|(name, other)| {
             json!({
                 "node": name.to_string(), "run_id": other.vitals.run_id, "keys": other.vitals.keys,
-                "replid": other.vitals.replid, "offset": other.vitals.position(),
+                "replid": other.vitals.replid, "offset": other.vitals.extent(),
             })
         })
         .collect();
@@ -339,8 +368,8 @@ pub(super) fn most_advanced<'a>(
     )
     .about(target)
     .with("better", name.to_string())
-    .with("better_offset", other.vitals.position())
+    .with("better_offset", other.vitals.extent())
     .with("better_keys", other.vitals.keys)
-    .with("target_offset", state.vitals.position())
+    .with("target_offset", state.vitals.extent())
     .with("target_keys", state.vitals.keys))
 }

@@ -58,7 +58,7 @@ pub(super) fn on(
 
 /// The standing of a node: on the newer of its two lineages that is known.
 pub(super) fn of(situation: &Situation<'_>, present: &ReplId, vitals: &Vitals) -> Option<Standing> {
-    let now = on(situation, present, &vitals.replid, vitals.position());
+    let now = on(situation, present, &vitals.replid, vitals.extent());
     let before = vitals
         .replid2
         .as_ref()
