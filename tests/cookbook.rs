@@ -178,6 +178,16 @@ fn node(title: &str, script: &str, library: &str) {
     judge(&format!("{title} {version}"), &PathBuf::from("node"), script, library);
 }
 
+/// A language that was unpacked together with its client.
+fn unpacked(title: &str, language: &str, version: &[&str], script: &str) {
+    let program = workspace().join("target/clients").join(language).join(language);
+    let Some(version) = output(&program, version) else {
+        eprintln!("skipped: {title} is not there; .ci/clients fetches it");
+        return;
+    };
+    judge(&format!("{title} {version}"), &program, script, "redis");
+}
+
 /// What a program prints, if it is there and content.
 fn output(program: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).stderr(Stdio::null()).output().ok()?;
@@ -207,4 +217,14 @@ fn iovalkey() {
 #[test]
 fn node_redis() {
     node("node-redis", "node_redis.js", "redis");
+}
+
+#[test]
+fn redis_rb() {
+    unpacked("redis-rb", "ruby", &["-e", "require 'redis'; puts Redis::VERSION"], "redis_rb.rb");
+}
+
+#[test]
+fn phpredis() {
+    unpacked("phpredis", "php", &["-r", "echo phpversion('redis');"], "phpredis.php");
 }
