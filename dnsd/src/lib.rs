@@ -172,7 +172,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let mut running = following(&config, &slot, &mut metrics, &tasks, &publisher_stop);
     let nodes = nodes(&config, &tasks, &mut running, &publisher_stop).await;
     let publisher = publisher(&config, &slot, &counters, latch, nodes).await?;
-    let seeds = seeds(&config, &slot, &tasks, &mut running, &publisher_stop).await?;
+    let seeds = seeds(&config, &slot, &tasks, &mut running, &publisher_stop)?;
     let dns_stop = CancellationToken::new();
     if let Some(listener) = listeners.sentinel {
         let settings = face::sentinel::Settings {
@@ -247,7 +247,7 @@ fn following(
 }
 
 /// The list for Dynomite. If a service names its peers, they are looked for from now on.
-async fn seeds(
+fn seeds(
     config: &Config,
     slot: &Arc<Slot>,
     tasks: &Tasks,
@@ -255,10 +255,7 @@ async fn seeds(
     stop: &CancellationToken,
 ) -> Result<Arc<Seeds>, RunError> {
     let config::Seeds { rack, dc, token_prefix, own_host, service, .. } = config.discovery.seeds.clone();
-    let own_host = match own_host {
-        Some(own_host) => own_host,
-        None => seeds::host_name().await,
-    };
+    let own_host = own_host.unwrap_or_else(seeds::host_name);
     let placement = Placement { rack, dc, token_prefix, own_host };
     let source = match service {
         None => Source::Publication(Arc::clone(slot)),

@@ -20,8 +20,6 @@ use tokio::sync::watch;
 use crate::directory::Slot;
 use crate::publication::Publication;
 
-/// Where the kernel tells the name of this host.
-const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 /// The port on which the nodes of Dynomite talk to each other (its default `dyn_listen`).
 const DYNOMITE_PORT: u16 = 8101;
 
@@ -136,10 +134,9 @@ struct Last {
     left_out: BTreeSet<String>,
 }
 
-/// The name of this host, as the kernel has it; empty if it cannot be read.
-pub async fn host_name() -> String {
-    let text = tokio::fs::read_to_string(HOST_NAME_FILE).await.unwrap_or_default();
-    text.trim().to_owned()
+/// The name of this host, as the kernel has it. By a system call: a unit may have no `/proc/sys`.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl Seeds {
@@ -211,6 +208,12 @@ mod tests {
             assert_eq!(list(&placement(own), &peers).text, told.text, "{own}");
         }
         assert_eq!(list(&placement("dynomite-0"), &peers[1..2]).text, "");
+    }
+
+    #[test]
+    fn this_host_has_a_name() {
+        let name = host_name();
+        assert!(!name.is_empty() && !name.contains(char::is_whitespace), "{name:?}");
     }
 
     #[test]
