@@ -96,7 +96,8 @@ impl World {
         let mut lost = lost;
         for at in 0..self.ledger.permissions.len() {
             let one = self.ledger.permissions[at];
-            let covered = lost.common(&self.ledger.of_lives(one.node, |life| life == one.life));
+            let covered =
+                lost.common(&self.ledger.of_lives(one.node, |life| life == one.life).with(&one.holds));
             if !one.spent && !covered.is_empty() {
                 self.ledger.permissions[at].used = true;
                 self.excuse(covered, "by a discard");

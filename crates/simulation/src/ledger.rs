@@ -19,7 +19,7 @@ use topology::receipt::Receipt;
 
 use crate::data::Writes;
 use crate::redis::{Born, NodeIndex, Operation, Part};
-use crate::world::World;
+use crate::world::{Time, World};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub struct Permission {
     pub node: NodeIndex,
     /// Its life.
     pub life: u32,
+    /// Since when.
+    pub since: Time,
+    /// What this life held then: losing that is permitted wherever it came from.
+    pub holds: Writes,
     /// Something was lost to it.
     pub used: bool,
     /// It was used, and the node was attached since.
@@ -133,7 +137,11 @@ impl World {
 
     /// A dictator's order overrides what people ordered.
     pub(crate) fn ledger_ordered(&mut self, node: NodeIndex, part: Part) {
-        self.nodes[node].led_by_order = matches!(part, Part::Slave(Some(_)));
+        let now = self.now;
+        let state = &mut self.nodes[node];
+        state.raced = state.meddled_at > state.read_at;
+        state.read_at = now;
+        state.led_since = matches!(part, Part::Slave(Some(_))).then_some(now);
         if part == Part::Master {
             self.nodes[node].ordered = true;
             self.ledger.appointed.push((node, self.nodes[node].life));
@@ -144,7 +152,7 @@ impl World {
     /// People gave an order of their own.
     pub(crate) fn ledger_meddled(&mut self, node: NodeIndex, part: Part) {
         let life = self.nodes[node].life;
-        self.nodes[node].led_by_order = false;
+        (self.nodes[node].led_since, self.nodes[node].meddled_at) = (None, self.now);
         self.ledger.meddled.push((node, life, part));
         if part == Part::Master {
             self.ledger.tampered.push((node, life));
@@ -156,9 +164,9 @@ impl World {
         let lost = old.common(&self.ledger.acked).without(new).without(&self.ledger.excused);
         self.judge_erased(node, lost);
         // Whatever was permitted for this life is used up once a dictator attached it and it was erased.
-        let (life, attached) = (self.nodes[node].life, self.nodes[node].led_by_order);
+        let (life, led_since) = (self.nodes[node].life, self.nodes[node].led_since);
         for one in self.ledger.permissions.iter_mut().filter(|one| (one.node, one.life) == (node, life)) {
-            one.spent |= one.used && attached;
+            one.spent |= one.used && led_since.is_some_and(|led| led >= one.since);
         }
     }
 
@@ -177,6 +185,9 @@ impl World {
         if self.ledger.meddled.iter().any(|(other, of, _)| (*other, *of) == (node, life)) {
             self.excuse(lost, "by people");
             return;
+        }
+        if self.nodes[node].raced {
+            return self.excuse(lost, "by people, whose order came between a look and an order");
         }
         if self.known & (1 << node) == 0 {
             return self.excuse(lost, "as held by a node that nobody told a dictator of");

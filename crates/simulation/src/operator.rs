@@ -96,7 +96,9 @@ impl World {
         let discard = Discard { node: self.nodes[node].name.clone(), run_id: run_id(node, life).0 };
         if !self.discards.contains(&discard) {
             self.discards.push(discard);
-            self.ledger.permissions.push(Permission { node, life, used: false, spent: false });
+            // A life that is over held what the node holds now, or has on its disk.
+            let (since, holds) = (self.now, self.held_by(node));
+            self.ledger.permissions.push(Permission { node, life, since, holds, used: false, spent: false });
         }
     }
 }

@@ -120,7 +120,7 @@ impl World {
         state.next_client = 0;
         state.postponed.clear();
         state.ordered = false;
-        state.led_by_order = false;
+        (state.led_since, state.meddled_at, state.read_at, state.raced) = (None, 0, 0, false);
         state.restored = None;
         state.dark = false;
         let life = state.life;

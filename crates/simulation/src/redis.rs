@@ -158,8 +158,13 @@ pub struct Node {
     pub(crate) saved_from: Option<(NodeIndex, u32)>,
     /// A dictator gave this life a role.
     pub(crate) ordered: bool,
-    /// A dictator, and nobody after it, told this life whom to follow.
-    pub(crate) led_by_order: bool,
+    /// When a dictator told this life whom to follow, unless people told it otherwise since.
+    pub(crate) led_since: Option<Time>,
+    /// When people last gave this life an order, and when it was last read by a dictator.
+    pub(crate) meddled_at: Time,
+    pub(crate) read_at: Time,
+    /// People gave it an order between a dictator's look at it and its order.
+    pub(crate) raced: bool,
     /// State of the link to the master.
     pub upstream: Upstream,
     /// Grows with every try to connect; replies to earlier tries are void.
@@ -236,7 +241,10 @@ impl Node {
             attached_knowing: 0,
             saved_from: None,
             ordered: false,
-            led_by_order: false,
+            led_since: None,
+            meddled_at: 0,
+            read_at: 0,
+            raced: false,
             upstream: Upstream::Apart,
             attempt: 0,
             feed: None,

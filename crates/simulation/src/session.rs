@@ -300,6 +300,7 @@ impl World {
 
     fn observed(&mut self, connection: ConnectionIndex, ticket: u64, dictators: Vec<DictatorConnection>) {
         let node = self.connections[connection].node;
+        self.nodes[node].read_at = self.now;
         let state = NodeState {
             session: SessionId(self.connections[connection].id),
             vitals: self.vitals(node, Reading::Full),

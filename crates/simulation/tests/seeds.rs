@@ -4,7 +4,7 @@
 use simulation::schedule::Schedule;
 
 /// Seeds, and what went wrong.
-const MENDED: [(u64, &str); 16] = [
+const MENDED: [(u64, &str); 22] = [
     (14736, "a master came back from an early RDB while its slaves were away, and was believed"),
     (18395, "the same, and the RDB was of the present lineage"),
     (20153, "another node was promoted while a promotion without reply was still under way"),
@@ -24,6 +24,12 @@ const MENDED: [(u64, &str); 16] = [
     (5130607, "first use, and a slave with more data was away"),
     (5268272, "the same as 5027806, and it was believed to hold nothing beyond the master's save"),
     (5311993, "the same, on the way to a hand-over"),
+    (9101464, "a node that came back in another life than the one given up was not compared"),
+    (9117330, "who had left and was attached again was forgotten in the same moment"),
+    (9478311, "first use, and a silent node of the document was the master"),
+    (10023083, "who had lost the say told clients where the master was before"),
+    (10234137, "what a life holds that was given up may be lost wherever it came from"),
+    (10454235, "the same as 9117330"),
 ];
 
 #[test]

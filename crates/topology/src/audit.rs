@@ -21,6 +21,8 @@ struct Audit<'a> {
     observation: &'a Observation,
     record: &'a Record,
     policy: &'a Policy,
+    /// Who takes writes as the plan begins; a target of its hand-over holds all that this one holds.
+    acting: Option<&'a NodeName>,
 }
 
 /// Checks a plan against the rules of losslessness.
@@ -34,7 +36,7 @@ pub fn audit(
     record: &Record,
     policy: &Policy,
 ) -> Result<(), Fault> {
-    let audit = Audit { wanted, observation, record, policy };
+    let audit = Audit { wanted, observation, record, policy, acting: plan.acting.as_ref() };
     let changes_of_master = plan
         .steps
         .iter()
@@ -151,9 +153,11 @@ impl Audit<'_> {
         })?;
         let vitals = self.vitals(node)?;
         let leader = self.vitals(to)?;
+        let acting = self.acting.and_then(|acting| self.observation.vitals(acting));
         let related = |replid: &crate::observation::ReplId| {
-            *replid == leader.replid
-                || leader.replid2.as_ref() == Some(replid)
+            let of = |vitals: &Vitals| vitals.replid == *replid || vitals.replid2.as_ref() == Some(replid);
+            of(leader)
+                || acting.is_some_and(of)
                 || self.record.end_of(replid).is_some()
                 || self.record.granted.as_ref().is_some_and(|granted| granted.replid == *replid)
         };

@@ -146,13 +146,17 @@ impl World {
             Effect::Began { step, node } => self.note(|_| format!("dictator {d}: {step} {node}")),
             Effect::Announce(receipt) => {
                 self.dictators[d].announced = true;
-                self.publish(&receipt);
+                self.publish(d, &receipt);
             }
             Effect::Finished(finish) => self.finished(d, *finish),
         }
     }
 
-    pub(super) fn publish(&mut self, receipt: &Receipt) {
+    /// Who has lost the say gives no answer: another may have moved the master since.
+    pub(super) fn publish(&mut self, d: usize, receipt: &Receipt) {
+        if !self.has_mandate(d) {
+            return;
+        }
         let Some(master) = &receipt.master else { return };
         let found = self.nodes.iter().position(|node| node.endpoint.ip() == master.ip);
         let Some(node) = found else { return };
@@ -174,7 +178,7 @@ impl World {
         let ended = match &finish.result {
             Ok(Outcome::Done(receipt)) => {
                 if !announced {
-                    self.publish(receipt);
+                    self.publish(d, receipt);
                 }
                 Ended::Done(word(&receipt.outcome), receipt.pending.len())
             }
@@ -241,16 +245,7 @@ fn names(purpose: &Purpose, record: &Record) -> Names {
     if let Purpose::Apply(wanted) | Purpose::DryRun(wanted) = purpose {
         wanted.document.nodes().for_each(&mut add);
     }
-    if let Some(wanted) = &record.wanted {
-        wanted.document.nodes().for_each(&mut add);
-    }
-    record.leaving.iter().for_each(&mut add);
-    record.granted.iter().for_each(|granted| add(&granted.node));
-    if let Some(intent) = &record.intent {
-        add(&intent.to.node);
-        intent.from.iter().for_each(|from| add(&from.node));
-        intent.wanted.document.nodes().for_each(&mut add);
-    }
+    record.nodes().iter().for_each(&mut add);
     names
 }
 

@@ -292,12 +292,12 @@ impl Conduct {
         if applies && self.record.wanted.as_ref().is_some_and(|now| now.document == wanted.document) {
             self.dirty |= self.record.settle_joining(&wanted.document);
         }
+        self.note_parked_leavers();
         for step in &plan.steps {
             if let Step::Attach { node, .. } = step {
                 self.dirty |= self.record.join(node);
             }
         }
-        self.note_parked_leavers();
         self.again = plan.again;
         self.queue = plan.steps.into();
         self.phase = Phase::Stepping;

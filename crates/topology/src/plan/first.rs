@@ -45,24 +45,24 @@ pub(super) fn find(situation: &Situation<'_>) -> Result<Acting, Refusal> {
         return Err(super::fitness::loading(&acting));
     }
     others_hold_nothing_else(situation, &acting, acting_state)?;
-    if acting_state.vitals.is_master() {
-        return Ok(Acting::Node { node: acting, adopt: Some(Right::Established) });
-    }
     if acting_state.vitals.keys > 0 {
         all_answer(situation, &acting)?;
+    }
+    if acting_state.vitals.is_master() {
+        return Ok(Acting::Node { node: acting, adopt: Some(Right::Established) });
     }
     let step = Step::Promote { node: acting, right: Right::Established };
     Ok(Acting::First { steps: vec![step], would: Would::Established })
 }
 
-/// Nobody takes writes, and which of several nodes holds the most is not known: it is not decided before all
-/// of them were asked.
+/// Nothing is known about these nodes yet: one that is silent may hold more, or take writes at this moment.
+/// Who is the master of data that is there is not decided before all of them were asked.
 fn all_answer(situation: &Situation<'_>, acting: &NodeName) -> Result<(), Refusal> {
     let silent = situation.wanted.document.nodes().find(|node| situation.observation.known(node).is_none());
     let Some(silent) = silent else { return Ok(()) };
     Err(Refusal::new(
         Slug::WouldLoseData,
-        format!("{acting} holds data and takes no writes, and {silent}, which may hold more of it, cannot be reached"),
+        format!("this is the first document for these nodes, {acting} holds data, and {silent}, which may hold more of it or take writes itself, cannot be reached"),
         format!("start {silent}; or leave it out of the document if what only it holds may be lost"),
     )
     .about(silent)

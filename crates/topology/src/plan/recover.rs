@@ -178,7 +178,7 @@ fn replacement(situation: &Situation<'_>, intent: &Intent, from: &Party) -> Resu
     let life = situation.observation.vitals(&node).map(|vitals| &vitals.run_id);
     let restarted = node == intent.to.node && life != Some(&intent.to.run_id);
     let beyond = if restarted { Beyond::Perhaps } else { Beyond::No };
-    let state = restart::most_advanced(situation, &intent.replid, &from.node, beyond)?;
+    let state = restart::most_advanced(situation, &intent.replid, beyond)?;
     if state.vitals.is_master() {
         return Ok(vec![Step::Adopt { node, right: Right::Replacement }]);
     }

@@ -308,7 +308,7 @@ fn lost(
 /// holds more.
 pub(super) fn replacement(situation: &Situation<'_>, granted: &Granted) -> Result<Acting, Refusal> {
     let target = &situation.wanted.document.master;
-    let state = most_advanced(situation, &granted.replid, &granted.node, Beyond::No)?;
+    let state = most_advanced(situation, &granted.replid, Beyond::No)?;
     if state.vitals.is_master() {
         return Ok(Acting::Node { node: target.clone(), adopt: Some(Right::Replacement) });
     }
@@ -336,17 +336,17 @@ pub(super) enum Beyond {
     Perhaps,
 }
 
-/// The target's state, if nobody who answers holds more of a lineage than it, apart from the node that
-/// is `gone` and from those whose life the document gives up.
+/// The target's state, if nobody who answers holds more of a lineage than it, apart from those whose present
+/// life the document gives up. That one was given up in an earlier life says nothing about what this one
+/// has brought back.
 pub(super) fn most_advanced<'a>(
     situation: &Situation<'a>,
     lineage: &ReplId,
-    gone: &NodeName,
     beyond: Beyond,
 ) -> Result<&'a NodeState, Refusal> {
     let target = &situation.wanted.document.master;
     let state = known_target(situation)?;
-    let others = || rivals(situation, target).filter(|(name, _)| *name != gone);
+    let others = || rivals(situation, target);
     let loading = others().find(|(_, other)| other.vitals.loading).map(|(name, _)| name);
     if let Some(node) = state.vitals.loading.then_some(target).or(loading) {
         return Err(super::fitness::loading(node));
