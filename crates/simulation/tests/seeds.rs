@@ -4,7 +4,7 @@
 use simulation::schedule::Schedule;
 
 /// Seeds, and what went wrong.
-const MENDED: [(u64, &str); 22] = [
+const MENDED: [(u64, &str); 27] = [
     (14736, "a master came back from an early RDB while its slaves were away, and was believed"),
     (18395, "the same, and the RDB was of the present lineage"),
     (20153, "another node was promoted while a promotion without reply was still under way"),
@@ -30,6 +30,11 @@ const MENDED: [(u64, &str); 22] = [
     (10023083, "who had lost the say told clients where the master was before"),
     (10234137, "what a life holds that was given up may be lost wherever it came from"),
     (10454235, "the same as 9117330"),
+    (13270476, "first use with an empty target, while a silent node had the data"),
+    (13365410, "a master came back empty and was written to, while its slave was away"),
+    (14256693, "a discard was used, and its use forgotten in a crash: it covered what was to be kept"),
+    (14280507, "the same as 13270476"),
+    (14365000, "a slave that was fed by a stray passed for a healthy one after its restart"),
 ];
 
 #[test]

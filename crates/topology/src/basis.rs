@@ -176,6 +176,12 @@ fn names(discard: &Discard, node: &NodeName, vitals: &Vitals) -> bool {
     discard.node == *node && discard.run_id == vitals.run_id.0
 }
 
+/// Whether use was made of a discard. From then on it says nothing any more about what its node holds: that
+/// may have been replaced by what is to be kept.
+pub(crate) fn is_used(record: &Record, discard: &Discard) -> bool {
+    !mutant::active(Mutant::DiscardUsedTwice) && record.discards.iter().any(|used| used.discard == *discard)
+}
+
 /// Whether a discard was used up.
 pub(crate) fn is_spent(record: &Record, discard: &Discard) -> bool {
     !mutant::active(Mutant::DiscardUsedTwice)

@@ -70,6 +70,7 @@ impl Conduct {
                 self.next_steps();
             }
             Err(no_basis) => {
+                self.dirty |= self.record.doubt(&node);
                 let refusal = loss(&node, &assigned.after, no_basis);
                 if self.is_target(&node) {
                     return self.fail(refusal.during("attach"));
@@ -96,13 +97,6 @@ impl Conduct {
                 self.next_steps();
             }
             other => {
-                if basis == Basis::Discarded
-                    && let Some(wanted) = self.wanted()
-                {
-                    // It may run late and erase what was permitted: then the permission must not be
-                    // found unused once the node follows.
-                    self.dirty |= self.record.note_discards(&node, &wanted);
-                }
                 let why = reason(other);
                 self.not_attached(node, &why);
             }
@@ -114,7 +108,7 @@ impl Conduct {
     }
 
     /// A slave that could not be attached is pending; a target ends the change.
-    fn not_attached(&mut self, node: NodeName, why: &str) {
+    pub(super) fn not_attached(&mut self, node: NodeName, why: &str) {
         if self.is_target(&node) {
             let refusal = Refusal::new(
                 Slug::NodeUnreachable,

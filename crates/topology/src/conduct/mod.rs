@@ -253,6 +253,12 @@ impl Conduct {
             self.uncertain.get_or_insert(refusal);
             return self.rest(RETRY_INTERVAL);
         }
+        if matches!(refusal.slug, Slug::WouldLoseData | Slug::SplitBrain)
+            && let Some(node) = &refusal.node
+        {
+            // What it holds of its own it brings along into its next life.
+            self.strays_noted |= self.record.doubt(node);
+        }
         if self.strays_noted && !matches!(self.job.purpose, Purpose::DryRun(_)) {
             // Nobody is attached, but what was seen must not be forgotten: the next life of a stray would
             // pass for that of a healthy slave.

@@ -6,6 +6,7 @@
 use super::Conduct;
 use super::steps::{AfterSave, Running};
 use crate::address::NodeName;
+use crate::basis::Basis;
 use crate::command::Command;
 use crate::grant::Grant;
 use crate::observation::Vitals;
@@ -111,6 +112,10 @@ impl Conduct {
                     self.record = *before;
                     self.fail(not_writable(&why));
                 }
+            },
+            AfterSave::Follow { node, to } => match result {
+                Ok(()) => self.send_follow(node, &to, Basis::Discarded),
+                Err(why) => self.not_attached(node, &format!("the record cannot be written: {why}")),
             },
             AfterSave::Granted => {
                 if let Err(why) = result {

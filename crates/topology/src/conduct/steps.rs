@@ -28,6 +28,8 @@ pub(super) enum AfterSave {
     HandOver(Box<HandOver>),
     /// The promotion of this node, which was granted ahead, and the record to go back to.
     Promotion { node: NodeName, right: Right, before: Box<Record> },
+    /// The attachment of a node whose data may be lost, once that is noted.
+    Follow { node: NodeName, to: NodeName },
     /// The steps after a grant; the grant is in force whether or not it could be saved.
     Granted,
     /// A refusal, after the record was put back.
@@ -173,6 +175,18 @@ impl Conduct {
     }
 
     pub(super) fn follow(&mut self, node: NodeName, to: &NodeName, basis: Basis) {
+        if basis == Basis::Discarded
+            && let Some(wanted) = self.wanted()
+            && self.record.note_discards(&node, &wanted)
+        {
+            // From the moment it follows, this life holds what is to be kept: the permission to lose it must
+            // not be found unused by whoever goes on after a crash.
+            return self.save(AfterSave::Follow { node, to: to.clone() });
+        }
+        self.send_follow(node, to, basis);
+    }
+
+    pub(super) fn send_follow(&mut self, node: NodeName, to: &NodeName, basis: Basis) {
         let Some(leader) = self.observation.nodes.get(to).and_then(|observed| observed.endpoint) else {
             self.again = true;
             return;

@@ -45,9 +45,7 @@ pub(super) fn find(situation: &Situation<'_>) -> Result<Acting, Refusal> {
         return Err(super::fitness::loading(&acting));
     }
     others_hold_nothing_else(situation, &acting, acting_state)?;
-    if acting_state.vitals.keys > 0 {
-        all_answer(situation, &acting)?;
-    }
+    all_answer(situation, &acting)?;
     if acting_state.vitals.is_master() {
         return Ok(Acting::Node { node: acting, adopt: Some(Right::Established) });
     }
@@ -56,13 +54,15 @@ pub(super) fn find(situation: &Situation<'_>) -> Result<Acting, Refusal> {
 }
 
 /// Nothing is known about these nodes yet: one that is silent may hold more, or take writes at this moment.
-/// Who is the master of data that is there is not decided before all of them were asked.
+/// Who is the master is not decided before all of them were asked.
 fn all_answer(situation: &Situation<'_>, acting: &NodeName) -> Result<(), Refusal> {
     let silent = situation.wanted.document.nodes().find(|node| situation.observation.known(node).is_none());
     let Some(silent) = silent else { return Ok(()) };
     Err(Refusal::new(
         Slug::WouldLoseData,
-        format!("this is the first document for these nodes, {acting} holds data, and {silent}, which may hold more of it or take writes itself, cannot be reached"),
+        format!(
+            "this is the first document for these nodes, and {silent}, which may hold more than {acting} or take writes itself, cannot be reached"
+        ),
         format!("start {silent}; or leave it out of the document if what only it holds may be lost"),
     )
     .about(silent)

@@ -122,7 +122,7 @@ impl<'a> Situation<'a> {
     /// Whether the document permits losing what this life of a node holds.
     fn discards(&self, node: &NodeName, run_id: &str) -> bool {
         self.wanted.document.discard.iter().any(|discard| {
-            discard.node == *node && discard.run_id == run_id && !crate::basis::is_spent(self.record, discard)
+            discard.node == *node && discard.run_id == run_id && !crate::basis::is_used(self.record, discard)
         })
     }
 

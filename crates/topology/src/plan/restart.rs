@@ -255,9 +255,15 @@ fn by_keys(situation: &Situation<'_>, granted: &Granted, state: &NodeState) -> R
         return Ok(resume(granted, state, false));
     }
     // Without AOF it holds what it held when it last saved, if anything: a slave that is away may hold more.
-    // With AOF it is the one that was written to, and is believed if it kept anything.
-    let how = if kept == 0 { "empty" } else { "from an earlier save" };
-    let doubtful = kept == 0 || !state.vitals.append_only;
+    // With AOF it is the one that was written to, and is believed if it kept anything. But one that was synced
+    // just before may have had no file yet, and what it holds may all have been written to it since.
+    let written = state.vitals.write_calls != Some(0);
+    let how = match (state.vitals.append_only, state.vitals.keys) {
+        (_, 0) => "empty",
+        (true, _) => "and may have been empty then",
+        (false, _) => "from an earlier save",
+    };
+    let doubtful = kept == 0 || written || !state.vitals.append_only;
     if let Some(absent) = absent(situation).filter(|_| doubtful) {
         let refusal = may_hold_more(granted, state, absent, how, &granted.node);
         return Err(refusal
