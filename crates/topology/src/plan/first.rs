@@ -58,8 +58,10 @@ pub(super) fn find(situation: &Situation<'_>) -> Result<Acting, Refusal> {
 fn all_answer(situation: &Situation<'_>, acting: &NodeName) -> Result<(), Refusal> {
     let silent = situation.wanted.document.nodes().find(|node| situation.observation.known(node).is_none());
     let Some(silent) = silent else { return Ok(()) };
+    // An outage, not a conflict: whoever delivers the document soon tries again, and nodes that are still
+    // starting are waited for.
     Err(Refusal::new(
-        Slug::WouldLoseData,
+        Slug::NodeUnreachable,
         format!(
             "this is the first document for these nodes, and {silent}, which may hold more than {acting} or take writes itself, cannot be reached"
         ),
