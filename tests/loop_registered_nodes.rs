@@ -80,6 +80,12 @@ fn nodes_are_found_by_the_names_they_announce() {
             let port = format!("\"port\":{}", node.address().port());
             ensure(found.as_deref().is_some_and(|value| value.contains(&port)), format!("{found:?}"))
         });
+        // dnsd lists them once a second; a master without a name would be refused, and asked for slowly.
+        wait_until("dnsd to answer for it", TOLD_DEADLINE, || {
+            let answer = dns::query(dnsd.dns_address(), &name(index), dns::RecordType::Srv);
+            let answer = answer.map_err(|error| error.to_string())?;
+            ensure(answer.service() == Some(node.address()), format!("{answer:?}"))
+        });
     }
 
     for master in [0, 2, 1] {
