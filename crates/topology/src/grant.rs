@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::address::NodeName;
+use crate::document::Discard;
 use crate::observation::{Observation, Offset, ReplId, Vitals};
 use crate::plan::{Right, keys_kept, position_on};
 use crate::record::{
@@ -56,7 +57,7 @@ impl Record {
             });
         }
         if grant.right == Right::Replacement {
-            self.use_discards(grant.wanted);
+            self.use_discards(grant.wanted.document.discard.iter());
         }
         if grant.arrived {
             self.put_in_force(grant.wanted);
@@ -189,51 +190,31 @@ impl Record {
         seen.chain(standing).max().unwrap_or(0)
     }
 
-    fn use_discards(&mut self, wanted: &Wanted) {
-        for discard in &wanted.document.discard {
-            if !self.discards.iter().any(|used| used.discard == *discard) {
-                self.discards.push_back(UsedDiscard { discard: discard.clone(), spent: false });
-            }
-        }
-        while self.discards.len() > DISCARDS_MAX {
-            self.discards.pop_front();
-        }
-    }
-
-    /// Notes that a node was attached by virtue of a discard: from now on the permission is spent.
-    pub fn spend_discards(&mut self, node: &NodeName, wanted: &Wanted) {
-        self.use_discards_of(node, wanted);
-        for used in self.discards.iter_mut().filter(|used| used.discard.node == *node) {
-            used.spent = true;
-        }
-    }
-
-    /// Notes that a node which was given up while it was away has been attached without having to lose
-    /// anything: nothing is left to permit. Returns whether anything changed.
+    /// Notes that a node was attached, by virtue of a discard or without having to lose anything: nothing is
+    /// left to permit. Returns whether anything changed.
     pub fn settle_discards(&mut self, node: &NodeName) -> bool {
         let open = self.discards.iter_mut().filter(|used| used.discard.node == *node && !used.spent);
         open.map(|used| used.spent = true).count() > 0
     }
 
-    /// Notes that a node may be attached by virtue of a discard, though nobody said so: the permission
-    /// is in use until the node is seen to follow. Returns whether anything changed.
+    /// Notes that a node is about to be attached by virtue of a discard: the permission is in use until the
+    /// node is seen to follow. Returns whether anything changed.
     pub fn note_discards(&mut self, node: &NodeName, wanted: &Wanted) -> bool {
-        let before = self.discards.len();
-        for discard in wanted.document.discard.iter().filter(|discard| discard.node == *node) {
-            if !self.discards.iter().any(|used| used.discard == *discard) {
-                self.discards.push_back(UsedDiscard { discard: discard.clone(), spent: false });
-            }
-        }
-        self.discards.len() != before
+        self.use_discards(wanted.document.discard.iter().filter(|discard| discard.node == *node))
     }
 
-    fn use_discards_of(&mut self, node: &NodeName, wanted: &Wanted) {
-        let of_node = |discard: &&crate::document::Discard| discard.node == *node;
-        for discard in wanted.document.discard.iter().filter(of_node) {
+    fn use_discards<'a>(&mut self, discards: impl Iterator<Item = &'a Discard>) -> bool {
+        let mut changed = false;
+        for discard in discards {
             if !self.discards.iter().any(|used| used.discard == *discard) {
-                self.discards.push_back(UsedDiscard { discard: discard.clone(), spent: true });
+                self.discards.push_back(UsedDiscard { discard: discard.clone(), spent: false });
+                changed = true;
             }
         }
+        while self.discards.len() > DISCARDS_MAX {
+            self.discards.pop_front();
+        }
+        changed
     }
 
     /// Notes that a node was not what it had been in good health. Returns whether anything changed.

@@ -9,7 +9,7 @@ use super::recording::internal;
 use super::steps::{AfterSave, Running};
 use super::{Conduct, Effect, RETRY_INTERVAL};
 use crate::address::NodeName;
-use crate::basis::{Basis, Reference};
+use crate::basis::Reference;
 use crate::command::{Answer, Assigned, Failure, Reply};
 use crate::observation::{Unknown, View, Vitals};
 use crate::plan::{Pending, Right, loss};
@@ -80,16 +80,10 @@ impl Conduct {
         }
     }
 
-    pub(super) fn followed(&mut self, node: NodeName, basis: Basis, at: Duration, answer: Answer) {
+    pub(super) fn followed(&mut self, node: NodeName, at: Duration, answer: Answer) {
         self.log("attach", &node, at);
         match assigned(answer) {
             Ok(assigned) if assigned.accepted.is_ok() => {
-                if basis == Basis::Discarded
-                    && let Some(wanted) = self.wanted()
-                {
-                    self.record.spend_discards(&node, &wanted);
-                    self.dirty = true;
-                }
                 self.dirty |= self.record.settle_discards(&node);
                 if !self.tally.told.contains(&node) {
                     self.tally.told.push(node);

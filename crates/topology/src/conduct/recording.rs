@@ -6,7 +6,6 @@
 use super::Conduct;
 use super::steps::{AfterSave, Running};
 use crate::address::NodeName;
-use crate::basis::Basis;
 use crate::command::Command;
 use crate::grant::Grant;
 use crate::observation::Vitals;
@@ -114,7 +113,7 @@ impl Conduct {
                 }
             },
             AfterSave::Follow { node, to } => match result {
-                Ok(()) => self.send_follow(node, &to, Basis::Discarded),
+                Ok(()) => self.send_follow(node, &to),
                 Err(why) => self.not_attached(node, &format!("the record cannot be written: {why}")),
             },
             AfterSave::Granted => {

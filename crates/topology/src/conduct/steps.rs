@@ -44,7 +44,7 @@ pub(super) enum Running {
     Quiet,
     Park { node: NodeName, at: Duration },
     AttachRead { node: NodeName, to: NodeName, at: Duration },
-    AttachFollow { node: NodeName, basis: Basis, at: Duration },
+    AttachFollow { node: NodeName, at: Duration },
     Sync { node: NodeName, to: NodeName },
     HandOver { machine: Box<HandOver>, step: &'static str, node: NodeName, at: Duration },
     Promote { node: NodeName, right: Right, before: Option<Box<Record>>, at: Duration },
@@ -183,15 +183,15 @@ impl Conduct {
             // not be found unused by whoever goes on after a crash.
             return self.save(AfterSave::Follow { node, to: to.clone() });
         }
-        self.send_follow(node, to, basis);
+        self.send_follow(node, to);
     }
 
-    pub(super) fn send_follow(&mut self, node: NodeName, to: &NodeName, basis: Basis) {
+    pub(super) fn send_follow(&mut self, node: NodeName, to: &NodeName) {
         let Some(leader) = self.observation.nodes.get(to).and_then(|observed| observed.endpoint) else {
             self.again = true;
             return;
         };
-        let running = Running::AttachFollow { node: node.clone(), basis, at: self.now };
+        let running = Running::AttachFollow { node: node.clone(), at: self.now };
         self.assign(&node, Assignment::SlaveOf(leader), false, Reading::Brief, running);
     }
 
@@ -209,7 +209,7 @@ impl Conduct {
             Running::Quiet | Running::Unpause => self.next_steps(),
             Running::Park { node, at } => self.parked(&node, at, answer),
             Running::AttachRead { node, to, at } => self.attach_read(node, to, at, answer),
-            Running::AttachFollow { node, basis, at } => self.followed(node, basis, at, answer),
+            Running::AttachFollow { node, at } => self.followed(node, at, answer),
             Running::Sync { node, to } => self.synced(node, to, answer),
             Running::HandOver { mut machine, step, node, at } => {
                 self.log(step, &node, at);
