@@ -50,9 +50,10 @@ fn main() -> ExitCode {
         }
     };
     println!("seed {}", settings.seed);
-    let started = Instant::now();
     let mut tally = Tally::default();
     let mut cast = cast::Cast::start(&settings);
+    // Building the programs first may take minutes, which are no part of the run.
+    let started = Instant::now();
     let mut number = 0;
     while !settings.is_enough(started.elapsed(), tally.switches) && tally.violations.is_empty() {
         number += 1;

@@ -4,7 +4,7 @@
 use simulation::schedule::Schedule;
 
 /// Seeds, and what went wrong.
-const MENDED: [(u64, &str); 27] = [
+const MENDED: [(u64, &str); 28] = [
     (14736, "a master came back from an early RDB while its slaves were away, and was believed"),
     (18395, "the same, and the RDB was of the present lineage"),
     (20153, "another node was promoted while a promotion without reply was still under way"),
@@ -35,6 +35,7 @@ const MENDED: [(u64, &str); 27] = [
     (14256693, "a discard was used, and its use forgotten in a crash: it covered what was to be kept"),
     (14280507, "the same as 13270476"),
     (14365000, "a slave that was fed by a stray passed for a healthy one after its restart"),
+    (200293884, "an undo reached the old master and was forgotten in a crash: nobody was given its role back"),
 ];
 
 #[test]

@@ -274,8 +274,11 @@ impl Audit<'_> {
             || format!("{node} is not the parked old master of the hand-over"),
         )?;
         let target = self.observation.vitals(&intent.to.node);
+        let follows_undo =
+            |target: &Vitals| target.replid == old.replid && old.replid2.as_ref() == Some(&intent.replid);
         let known_slave = target.is_some_and(|target| {
-            target.run_id == intent.to.run_id && !target.is_master() && target.replid == intent.replid
+            let on_it = target.replid == intent.replid || follows_undo(target);
+            target.run_id == intent.to.run_id && !target.is_master() && on_it
         });
         require((known_slave && self.is_quiet(&intent.to.node)) || self.discarded(&intent.to.node), || {
             format!("{node} would be undone although {} may have been promoted", intent.to.node)

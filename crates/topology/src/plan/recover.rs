@@ -141,7 +141,10 @@ fn not_promoted(situation: &Situation<'_>, intent: &Intent) -> Result<Vec<Step>,
         let right = Right::HandedOver { frozen };
         return Ok(vec![Step::Promote { node: intent.to.node.clone(), right }]);
     }
-    if state.vitals.is_parked() && state.vitals.replid == intent.replid {
+    // It has the lineage after the hand-over's where an undo reached it and the end of that was not recorded:
+    // the next dictator parked it again while it did not know of the target.
+    let undone_before = state.vitals.replid2.as_ref() == Some(&intent.replid);
+    if state.vitals.is_parked() && (state.vitals.replid == intent.replid || undone_before) {
         return Ok(vec![Step::Undo { node: from.node.clone() }]);
     }
     Err(refusal(
