@@ -113,10 +113,41 @@ fn doctor() -> Command {
 
 fn acl() -> Command {
     let print = Command::new("print")
-        .about("The least that the dictator's user needs, as a command for redis")
+        .about("The least that the dictator's user needs at the nodes, as a command for redis")
         .arg(Arg::new("user").long("user").value_name("NAME").default_value("dictator").help("Its name"))
-        .arg(switch("observing", "With the rules that let it see more; +config|get reads passwords, too"));
-    Command::new("acl").about("The dictator's user at the nodes").subcommand_required(true).subcommand(print)
+        .arg(switch("observing", "With the rules that let it see more; +config|get reads passwords, too"))
+        .arg(Arg::new("for").long("for").value_name("SERVER").help(
+            "Make sure that this server can be worked with, such as 7.0 or valkey-8.1; the rules are the same for all",
+        ));
+    let etcd = Command::new("etcd")
+        .about("Users and roles of etcd with the least that each needs, as commands of etcdctl")
+        .arg(
+            Arg::new("domain")
+                .long("domain")
+                .value_name("DOMAIN")
+                .help("Also a role for dnsd, which writes and reads names below this domain in etcd"),
+        );
+    Command::new("acl")
+        .about("Who may do what at the nodes and in etcd")
+        .subcommand_required(true)
+        .subcommands([print, etcd])
+}
+
+fn cluster_config() -> Command {
+    let folder = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("PATH").value_hint(ValueHint::DirPath).help(help)
+    };
+    Command::new("cluster-config")
+        .about("Makes users.acl and redis.conf for the nodes of a cluster, from names and passwords in JSON")
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .required(true)
+                .value_hint(ValueHint::FilePath)
+                .help("Names and passwords, see docs/redis-user.md; - reads standard input"),
+        )
+        .arg(folder("folder", "Where the files are written; made if it is missing").required(true))
+        .arg(folder("installed-in", "Where the nodes will find them, if not there"))
 }
 
 /// Commands that change something.
@@ -161,9 +192,10 @@ fn changing() -> [Command; 6] {
 }
 
 /// Other programs, and this program itself.
-fn shell() -> [Command; 4] {
+fn shell() -> [Command; 5] {
     [
         acl(),
+        cluster_config(),
         Command::new("redis-cli").about("Runs redis-cli at the master, wherever it is").arg(
             Arg::new("arguments").value_name("ARGUMENT").num_args(0..).last(true).help("Passed to redis-cli"),
         ),

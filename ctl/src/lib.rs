@@ -20,11 +20,13 @@
 
 pub mod answer;
 pub mod client;
+pub mod cluster_config;
 pub mod command_line;
 pub mod commands;
 pub mod doctor;
 pub mod exit;
 pub mod output;
+pub mod permissions;
 pub mod progress;
 pub mod render;
 pub mod settings;

@@ -29,7 +29,7 @@ const ASKING: [&[&str]; 13] = [
 const DOCUMENT: &str = r#"{"master": {"address": "127.0.0.1", "port": 1}, "slaves": []}"#;
 
 /// Wrong calls with a part of the sentence they get.
-const WRONG: [(&[&str], &str); 41] = [
+const WRONG: [(&[&str], &str); 47] = [
     (&[], "Usage: dictatorctl"),
     (&["stauts"], "similar subcommands exist: 'pause', 'status'"),
     (&["status", "extra"], "unexpected argument 'extra'"),
@@ -63,6 +63,12 @@ const WRONG: [(&[&str], &str); 41] = [
     ),
     (&["acl"], "dictatorctl acl [OPTIONS] <COMMAND>"),
     (&["acl", "print", "--user", "two words"], "--user \"two words\": a user name has no blanks"),
+    (&["acl", "print", "--for", "6.0"], "--for: redis 6.0 is not supported"),
+    (&["acl", "print", "--for", "keydb"], "--for: \"keydb\" is not a server"),
+    (&["acl", "etcd", "--domain", "a b"], "--domain \"a b\": write it as redis-1.docker"),
+    (&["acl", "etcd", "--topology-key", "/$HOME"], "has characters that a shell would change"),
+    (&["cluster-config", "-"], "--folder <PATH>"),
+    (&["cluster-config", "-", "--folder", "/proc"], "unknown field `master`"),
     (&["doctor", "moon"], "invalid value 'moon'"),
     (&["pause"], "--for <DURATION>"),
     (&["pause", "--for", "10"], "--for \"10\": expected a number and its unit"),

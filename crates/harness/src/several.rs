@@ -65,7 +65,16 @@ impl Several {
     /// # Panics
     /// When something does not start.
     pub fn established(count: usize, options: &DaemonOptions) -> Self {
+        Self::established_as(count, options, |_| {})
+    }
+
+    /// The same over nodes that were prepared after their start, such as with a user for the dictators.
+    ///
+    /// # Panics
+    /// When something does not start.
+    pub fn established_as(count: usize, options: &DaemonOptions, prepare: impl FnOnce(&[Redis])) -> Self {
         let nodes = Redis::start_many(3, &RedisOptions::default());
+        prepare(&nodes);
         let proxies: Vec<Proxy> = nodes.iter().map(Proxy::before).collect();
         let etcd = Etcd::start();
         let options = options.clone().flag("--etcd", &etcd.url());

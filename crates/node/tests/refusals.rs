@@ -16,7 +16,7 @@ use topology::observation::Unknown;
 const PASSWORD: &str = "tuesday-morning";
 /// All that the dictator's user needs, as the documentation lists it.
 const RULES: &str = "-@all +info +client|list +client|id +client|setname +client|pause +client|unpause +client|kill \
-                     +replicaof +multi +exec +time";
+                     +replicaof +multi +exec";
 
 fn restricted(rules: &str) -> Redis {
     Redis::start_with(
@@ -49,7 +49,7 @@ async fn the_documented_rules_are_enough() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_optional_rules_show_more() {
-    let more = "+acl|cat +pubsub|numsub +publish &__dictator__:pause-probe +config|get";
+    let more = "+time +acl|cat +pubsub|numsub +publish &__dictator__:pause-probe +config|get";
     let node = restricted(&format!("resetchannels {RULES} {more}"));
     let mut listener = node.connect();
     listener.command(&["SUBSCRIBE", "__sentinel__:hello"]).expect("a subscription");

@@ -19,9 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Context, parsed};
 use crate::answer::{Node, Status};
 use crate::client::{Ask, Client, Reply};
-use crate::doctor::nodes::{Facts, Permissions, RULES_NEEDED, RULES_UNWANTED, parse_config, parse_info};
+use crate::doctor::nodes::{Facts, Permissions, parse_config, parse_info};
 use crate::doctor::{Finding, Level, host, nodes, published, report};
 use crate::exit::{Code, Failure};
+use crate::permissions::{RULES_NEEDED, RULES_UNWANTED};
 
 /// Deadline of one redis-cli.
 const REDIS_CLI_DEADLINE: Duration = Duration::from_secs(5);

@@ -2,6 +2,7 @@
 
 mod acl;
 mod change;
+mod cluster_config;
 mod doctor;
 mod etcd;
 mod maintenance;
@@ -51,6 +52,7 @@ pub async fn run(
         "doctor" => doctor::doctor(context).await,
         "redis-cli" => maintenance::redis_cli(context).await,
         "acl" => acl::acl(context),
+        "cluster-config" => cluster_config::cluster_config(context),
         "completion" => shell::completion(context),
         "man" => shell::man(context),
         other => Err(Failure::usage(format!("{other} is not a command; see dictatorctl --help"))),

@@ -13,29 +13,6 @@ const CLOCKS_APART_MAX_MS: u64 = 1000;
 /// What the original redis-dictator set to stop writes, and left behind when it was killed.
 const POISONED_MIN_REPLICAS: u64 = 1_000_000;
 
-/// What the dictator's user must be permitted, rule by rule, with a command that needs the rule (docs/redis-user.md).
-pub const RULES_NEEDED: [(&str, &[&str]); 11] = [
-    ("+info", &["INFO"]),
-    ("+time", &["TIME"]),
-    ("+client|list", &["CLIENT", "LIST"]),
-    ("+client|id", &["CLIENT", "ID"]),
-    ("+client|setname", &["CLIENT", "SETNAME", "dictator:1"]),
-    ("+client|pause", &["CLIENT", "PAUSE", "1", "WRITE"]),
-    ("+client|unpause", &["CLIENT", "UNPAUSE"]),
-    ("+client|kill", &["CLIENT", "KILL", "ID", "1"]),
-    ("+replicaof", &["REPLICAOF", "127.0.0.1", "0"]),
-    ("+multi", &["MULTI"]),
-    ("+exec", &["EXEC"]),
-];
-
-/// With these it sees more, and can give some warnings and refusals that it cannot give without.
-pub const RULES_OBSERVING: [&str; 5] =
-    ["+acl|cat", "+pubsub|numsub", "+publish", "&__dictator__:pause-probe", "+config|get"];
-
-/// What it must not be permitted: whoever has its password could then do more than move the master.
-pub const RULES_UNWANTED: [(&str, &[&str]); 3] =
-    [("-get", &["GET", "key"]), ("-set", &["SET", "key", "value"]), ("-flushall", &["FLUSHALL"])];
-
 /// What `ACL DRYRUN` says of the dictator's user at a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permissions {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::permissions::{RULES_NEEDED, RULES_OBSERVING};
 
 /// A node that nothing is wrong with.
 fn sound(port: u16, is_master: bool) -> Facts {

@@ -1,0 +1,168 @@
+//! The user of `dictatorctl acl print` on every server that can be had: a switch, an undo and a take-over
+//! work as that user, and without any single one of its rules a change is refused by the name of that rule.
+//!
+//! The harness comes to the nodes as the default user, which keeps all rights; the dictator comes as its own.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "files of a test need not be durable; it tells which servers were there"
+)]
+
+use std::process::Command;
+
+use harness::binaries::binary;
+use harness::cluster::{assert_problem, quick, quick_without_enforcement};
+use harness::proxy::{DEMOTION, PROMOTION};
+use harness::servers::Server;
+use harness::several::options;
+use harness::{Cluster, Daemon, DaemonOptions, Load, LoadOptions, Proxy, Redis, Several};
+use serde_json::json;
+
+const PASSWORD: &str = "thursday-noon";
+/// The servers, as `.ci/servers` calls them. The installed one is always there.
+const SERVERS: [&str; 6] = ["redis-6.2", "redis-7.0", "redis-8.0", "valkey-8.0", "valkey-8.1", "valkey-9.1"];
+
+fn servers() -> Vec<Server> {
+    SERVERS.iter().filter_map(|name| Server::find(name)).collect()
+}
+
+/// The command that the operator's tool prints, with a password.
+fn printed(server: &Server) -> String {
+    let output = Command::new(binary("dictatorctl"))
+        .args(["acl", "print", "--for", &server.name])
+        .output()
+        .expect("dictatorctl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8").trim().replace("PASSWORD", PASSWORD)
+}
+
+fn permit(nodes: &[Redis], user: &str) {
+    for node in nodes {
+        let reply = node.command(user);
+        assert!(!reply.is_error(), "{user}: {reply}");
+        // What a connection was permitted when it was made is not asked again.
+        node.command("CLIENT KILL USER dictator");
+    }
+}
+
+/// Options of a dictator that comes as the user, and the file with its password.
+fn as_user(options: DaemonOptions) -> (DaemonOptions, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), format!("{PASSWORD}\n")).expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    (options.flag("--redis-username", "dictator").flag("--redis-password-file", path), file)
+}
+
+fn load(nodes: &[Redis]) -> Load {
+    let nodes: Vec<_> = nodes.iter().collect();
+    Load::start(LoadOptions { writers: 2, ..LoadOptions::on(&nodes) })
+}
+
+/// A switch, then one try without each rule, then a switch again: nothing that was refused is left behind.
+#[test]
+fn a_switch_needs_every_rule_and_names_the_one_that_is_missing() {
+    for server in servers() {
+        let whole = printed(&server);
+        let nodes = Redis::start_many(3, &server.options());
+        permit(&nodes, &whole);
+        let (options, _file) = as_user(quick_without_enforcement());
+        let cluster = Cluster { dictator: Daemon::dictator(&options), nodes };
+        assert_eq!(cluster.move_to(0)["outcome"], "established");
+        assert_eq!(cluster.move_to(1)["outcome"], "switched");
+        let rules: Vec<&str> = whole.split(' ').filter(|word| word.starts_with('+')).collect();
+        assert!(rules.len() > 8, "{rules:?}");
+        for rule in rules {
+            let without: Vec<&str> = whole.split(' ').filter(|word| *word != rule).collect();
+            permit(&cluster.nodes, &without.join(" "));
+            let answer = cluster.put(2);
+            let text = answer.text();
+            assert!(answer.status >= 400, "{} without {rule}: {text}", server.name);
+            assert!(
+                text.contains(&format!("ACL SETUSER dictator {rule},")),
+                "{}: {rule}: {text}",
+                server.name
+            );
+            permit(&cluster.nodes, &whole);
+            // A pause that could not be taken back ends by itself; nobody has to come.
+            cluster.assert_settled(1);
+        }
+        assert_eq!(cluster.move_to(2)["outcome"], "switched", "{}", server.name);
+        println!("{}: a switch needs every rule", server.version);
+    }
+}
+
+/// The pause is over when the demotion comes, and what was written since does not reach the target.
+#[test]
+fn an_undo_needs_no_more() {
+    for server in servers() {
+        let nodes = Redis::start_many(2, &server.options());
+        permit(&nodes, &printed(&server));
+        let proxies: Vec<Proxy> = nodes.iter().map(Proxy::before).collect();
+        let (options, _file) = as_user(quick_without_enforcement());
+        let dictator = Daemon::dictator(&options);
+        let document =
+            |master: usize| json!({"master": proxies[master].json(), "slaves": [proxies[1 - master].json()]});
+        dictator.http().put("/master?wait=links", &document(0)).expect(200);
+        let load = load(&nodes);
+        load.wait_acknowledged(50);
+        proxies[0].hold_at(DEMOTION);
+        let (http, body) = (dictator.http(), document(1).to_string());
+        let asked = std::thread::spawn(move || http.try_request("PUT", "/master", &[], body.as_bytes()));
+        proxies[0].wait_held();
+        proxies[0].stall_replication(true);
+        load.wait_acknowledged(50);
+        proxies[0].release();
+        let answer = asked.join().expect("the asking thread does not panic").expect("an answer");
+        assert_problem(&answer, 504, "drain-timeout");
+        assert_eq!(nodes[0].role(), "master", "{}", server.name);
+        proxies[0].stall_replication(false);
+        load.wait_acknowledged(50);
+        let tally = load.stop().verify(nodes[0].address());
+        assert!(tally.is_clean(), "{}: {tally}: {tally:?}", server.name);
+        dictator.http().put("/master?wait=links", &document(1)).expect(200);
+    }
+}
+
+/// A dictator stops between demotion and promotion; another ends its connections and what it had begun.
+#[test]
+fn a_take_over_needs_no_more() {
+    let installed = Server::find(harness::servers::INSTALLED).expect("redis-server is installed");
+    let whole = printed(&installed);
+    let (options, _file) = as_user(options("2s"));
+    let mut several = Several::established_as(2, &options, |nodes| permit(nodes, &whole));
+    several.wait_following(1, 0);
+    several.proxies[1].hold_at(PROMOTION);
+    let asked = several.put_aside(0, 1);
+    several.proxies[1].wait_held();
+    several.dictators[0].process().freeze();
+    let receipt = several.put_until_done(1, 2);
+    assert!(receipt["generation"].as_u64() >= Some(2), "{receipt}");
+    several.wait_settled(2);
+    several.proxies[1].release();
+    several.dictators[0].process().thaw();
+    let answer = asked.join().expect("the asking thread does not panic").expect("an answer");
+    assert_eq!((answer.status, answer.slug().as_str()), (503, "not-leader"), "{}", answer.text());
+    several.wait_equal(2);
+}
+
+/// Enforcement without a rule says so in the status, and goes on when it is given.
+#[test]
+fn enforcement_says_which_rule_is_missing() {
+    let installed = Server::find(harness::servers::INSTALLED).expect("redis-server is installed");
+    let whole = printed(&installed);
+    let nodes = Redis::start_many(2, &installed.options());
+    permit(&nodes, &whole);
+    let (options, _file) = as_user(quick().allow_log("the topology cannot be kept", "a rule is taken away"));
+    let cluster = Cluster { dictator: Daemon::dictator(&options), nodes };
+    cluster.move_to(0);
+    let user: Vec<&str> = whole.split(' ').filter(|word| *word != "+replicaof").collect();
+    permit(&cluster.nodes, &user.join(" "));
+    cluster.nodes[1].command("REPLICAOF 127.0.0.1 0");
+    harness::wait_until("the status to name the rule", std::time::Duration::from_secs(20), || {
+        let status = cluster.dictator.status().to_string();
+        harness::wait::ensure(status.contains("+replicaof"), status)
+    });
+    permit(&cluster.nodes, &whole);
+    cluster.assert_settled(0);
+}
