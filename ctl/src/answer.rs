@@ -183,6 +183,8 @@ pub struct Entry {
     pub cause: String,
     /// The request that asked for it.
     pub request_id: String,
+    /// Who asked, where callers are known.
+    pub asked_by: Option<String>,
     /// Why, in the words of who asked.
     pub reason: Option<String>,
     /// `switched` and so on, or the slug of the refusal.

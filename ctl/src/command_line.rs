@@ -191,11 +191,36 @@ fn changing() -> [Command; 6] {
     ]
 }
 
+fn token() -> Command {
+    let new = Command::new("new")
+        .about("Makes a token: shown once, for its holder, with the line for the daemons' --tokens-file")
+        .arg(
+            Arg::new("name")
+                .long("name")
+                .value_name("NAME")
+                .required(true)
+                .help("Who will hold it; logs and the history tell this name"),
+        )
+        .arg(
+            Arg::new("role")
+                .long("role")
+                .value_name("ROLE")
+                .required(true)
+                .value_parser(["viewer", "operator", "admin"])
+                .help("viewer reads, operator changes, admin may also permit losing data"),
+        );
+    Command::new("token")
+        .about("Tokens of the daemons' HTTP interfaces")
+        .subcommand_required(true)
+        .subcommand(new)
+}
+
 /// Other programs, and this program itself.
-fn shell() -> [Command; 5] {
+fn shell() -> [Command; 6] {
     [
         acl(),
         cluster_config(),
+        token(),
         Command::new("redis-cli").about("Runs redis-cli at the master, wherever it is").arg(
             Arg::new("arguments").value_name("ARGUMENT").num_args(0..).last(true).help("Passed to redis-cli"),
         ),

@@ -81,11 +81,7 @@ pub async fn run(
     });
 
     let drain = config.apply_timeout + DRAIN_MARGIN;
-    let limits = HttpLimits {
-        allow_hosts: config.common.allow_hosts.clone(),
-        drain_timeout: drain,
-        ..HttpLimits::default()
-    };
+    let limits = HttpLimits { drain_timeout: drain, ..HttpLimits::of(&config.common) };
     let stop_serving = shutdown.child_token();
     let face = http::routes(http::Face::new(handle, &config, events, stop_serving.clone()));
     let router = face.merge(admin::routes(Readiness::new(), Arc::new(metrics)));

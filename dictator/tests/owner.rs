@@ -49,6 +49,7 @@ async fn put(handle: &Handle, master: &Redis, slaves: &[&Redis], wait: Wait) -> 
         dry_run: false,
         request_id: "test".to_owned(),
         reason: None,
+        asked_by: None,
         reply,
     };
     handle.ask(Ask::Apply(Box::new(request))).unwrap();

@@ -192,7 +192,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         .merge(http::seeds::routes(seeds, config.discovery.seeds.at_root))
         .merge(http::routes(http::Face { slot, inbox }))
         .merge(admin::routes(readiness, Arc::new(metrics)));
-    let limits = HttpLimits { allow_hosts: config.common.allow_hosts.clone(), ..HttpLimits::default() };
+    let limits = HttpLimits::of(&config.common);
     let serving = service::http::serve(listeners.http, router, limits, shutdown.clone());
     running.push(("http", tasks.spawn("http", serving)));
     notify::ready(&format!("publishing {}", config.zone.domain));

@@ -59,7 +59,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let node_latch = readiness.latch("node", format!("{} takes no connections yet", config.probe));
     let etcd_latch = readiness.latch("etcd", "the name was not announced yet");
     let metrics = Metrics::new("dnsd_register", PROGRAM.version);
-    let limits = HttpLimits { allow_hosts: config.common.allow_hosts.clone(), ..HttpLimits::default() };
+    let limits = HttpLimits::of(&config.common);
     let tasks = Tasks::new();
     let stop = CancellationToken::new();
     let router = admin::routes(readiness, Arc::new(metrics));

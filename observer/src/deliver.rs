@@ -4,34 +4,35 @@
 //! and who answered can be reported, and every instance behind a name gets its turn: the one that answered
 //! last is asked first, the next one if nobody answers there or it says 503.
 //!
-//! The client follows no redirect, takes no proxy from the environment, and reads at most
-//! [`ANSWER_BYTES_MAX`] of an answer. Connections are not kept warm by force: our daemons close idle ones
-//! after seconds, and opening one costs one round trip.
+//! No redirect is followed, no proxy is taken from the environment, and at most [`ANSWER_BYTES_MAX`] of an
+//! answer are read. Every request has a connection of its own: our daemons close idle ones after seconds, and
+//! opening one costs a round trip.
+//!
+//! [`ANSWER_BYTES_MAX`]: crate::exchange::ANSWER_BYTES_MAX
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH, RETRY_AFTER};
+use http_body_util::Full;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH, RETRY_AFTER, USER_AGENT,
+};
+use hyper::http::request::Builder;
+use hyper::{Method, Request};
 use resolve::{ResolveError, Resolver};
 use serde::Serialize;
 use service::clock;
+use service::config::SecretSource;
 use tokio::time::{Instant, timeout, timeout_at};
 use topology::{Address, NodeName};
 
 use crate::answer::{self, Told, Verdict};
+use crate::exchange::exchange;
 use crate::notify_url::{HTTP_PORT, NotifyUrl};
 
-/// Most bytes read of an answer's body.
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Deadline of a TCP connection to one instance.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-/// Deadline of reading an answer's body, which only serves to explain the status.
-const BODY_DEADLINE: Duration = Duration::from_secs(1);
 /// Deadline of asking for the version a receiver has.
 const ETAG_DEADLINE: Duration = Duration::from_secs(5);
-/// Idle connections are dropped before the other side does (our daemons do so after five seconds).
-const POOL_IDLE: Duration = Duration::from_secs(3);
 /// The header with the revision.
 const REVISION_HEADER: &str = "X-Topology-Revision";
 /// The header with the id that is the same along a chain.
@@ -88,7 +89,6 @@ pub struct Report {
 
 /// Delivers letters.
 pub struct Courier {
-    client: reqwest::Client,
     urls: Vec<NotifyUrl>,
     /// For each URL, which of its instances is asked first.
     first: Vec<usize>,
@@ -97,14 +97,13 @@ pub struct Courier {
     /// Looks up services without a port, by the configured server.
     services: Option<Resolver>,
     deadline: Duration,
+    /// Shown to every receiver.
+    token: Option<SecretSource>,
 }
 
 /// A courier that cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum CourierError {
-    /// The HTTP client.
-    #[error("the HTTP client cannot be made")]
-    Client(#[from] reqwest::Error),
     /// The resolver.
     #[error("names cannot be resolved")]
     Resolver(#[from] resolve::SettingsError),
@@ -125,16 +124,8 @@ impl Courier {
         urls: Vec<NotifyUrl>,
         dns: Option<SocketAddr>,
         deadline: Duration,
+        token: Option<SecretSource>,
     ) -> Result<Self, CourierError> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_DEADLINE)
-            .pool_idle_timeout(POOL_IDLE)
-            .user_agent(concat!("redis-dictator-observer/", env!("CARGO_PKG_VERSION")))
-            .build()?;
         let services = match dns {
             Some(server) => Some(Resolver::new(resolve::Settings {
                 name_servers: vec![server],
@@ -144,7 +135,7 @@ impl Courier {
         };
         let system = Resolver::new(resolve::Settings::default())?;
         let first = vec![0; urls.len()];
-        Ok(Self { client, urls, first, system, services, deadline })
+        Ok(Self { urls, first, system, services, deadline, token })
     }
 
     /// The URLs, in their order.
@@ -228,13 +219,10 @@ impl Courier {
 
     async fn put(&self, url: &NotifyUrl, instance: SocketAddr, letter: &Letter) -> Outcome {
         let mut request = self
-            .client
-            .put(url.at(instance))
-            .header(HOST, url.authority())
+            .request(Method::PUT, url)
             .header(CONTENT_TYPE, "application/json")
             .header(REVISION_HEADER, letter.revision)
-            .header(REQUEST_ID_HEADER, &letter.request_id)
-            .body(letter.body.clone());
+            .header(REQUEST_ID_HEADER, &letter.request_id);
         if let Some(generation) = letter.generation {
             request = request.header(GENERATION_HEADER, generation);
         }
@@ -243,50 +231,43 @@ impl Courier {
         {
             request = request.header(IF_MATCH, etag);
         }
-        match request.send().await {
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let request = match request.body(Full::new(letter.body.clone())) {
+            Ok(request) => request,
+            Err(error) => return Outcome::NoAnswer(format!("the request cannot be written: {error}")),
+        };
+        match exchange(instance, request).await {
+            Ok(answer) => {
+                let status = answer.status;
+                let header = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
                 let retry_after = answer::retry_after(header);
-                let body = beginning_of(response).await;
                 let accepted = answer::verdict(status) == Verdict::Accepted;
-                let generation = accepted.then(|| answer::generation(&body)).flatten();
-                Outcome::Answer { status, told: answer::told(&body), generation, retry_after }
+                let generation = accepted.then(|| answer::generation(&answer.body)).flatten();
+                Outcome::Answer { status, told: answer::told(&answer.body), generation, retry_after }
             }
-            Err(error) => Outcome::NoAnswer(reason_of(&error)),
+            Err(reason) => Outcome::NoAnswer(reason),
         }
+    }
+
+    /// What every request to a URL begins with.
+    fn request(&self, method: Method, url: &NotifyUrl) -> Builder {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&url.path)
+            .header(HOST, url.authority())
+            .header(USER_AGENT, concat!("redis-dictator-observer/", env!("CARGO_PKG_VERSION")));
+        // A token with other characters than a header takes does not pass the settings.
+        let token = self.token.as_ref().map(|token| format!("Bearer {}", token.get().expose()));
+        if let Some(Ok(mut value)) = token.map(|token| HeaderValue::from_str(&token)) {
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        request
     }
 
     /// The version the receiver has, if it says.
-    async fn etag(&self, url: &NotifyUrl, instance: SocketAddr) -> Option<reqwest::header::HeaderValue> {
-        let asking = self.client.get(url.at(instance)).header(HOST, url.authority()).send();
-        let response = timeout(ETAG_DEADLINE, asking).await.ok()?.ok()?;
-        response.headers().get(ETAG).cloned()
+    async fn etag(&self, url: &NotifyUrl, instance: SocketAddr) -> Option<HeaderValue> {
+        let request = self.request(Method::GET, url).body(Full::default()).ok()?;
+        let answer = timeout(ETAG_DEADLINE, exchange(instance, request)).await.ok()?.ok()?;
+        answer.headers.get(ETAG).cloned()
     }
-}
-
-/// The first bytes of an answer. Whatever goes wrong here changes nothing: the status has been read.
-async fn beginning_of(mut response: reqwest::Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    let reading = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let room = ANSWER_BYTES_MAX - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if body.len() == ANSWER_BYTES_MAX {
-                return;
-            }
-        }
-    };
-    // Dropping the unread rest closes the connection.
-    let _ = timeout(BODY_DEADLINE, reading).await;
-    body
-}
-
-/// The innermost cause: "connection refused" says more than "error sending request".
-fn reason_of(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(deeper) = innermost.source() {
-        innermost = deeper;
-    }
-    if error.is_connect() { format!("not connected: {innermost}") } else { innermost.to_string() }
 }

@@ -18,6 +18,7 @@
 pub mod answer;
 pub mod deliver;
 pub mod delivered;
+mod exchange;
 pub mod metrics;
 pub mod notify_url;
 pub mod owner;
@@ -90,7 +91,8 @@ pub async fn run(
 
     let mut metrics = Metrics::new(settings::PROGRAM.name, settings::PROGRAM.version);
     let counters = ObserverMetrics::register(metrics.registry(), config.notify.len());
-    let courier = Courier::new(config.notify.clone(), config.dns, config.notify_timeout)?;
+    let courier =
+        Courier::new(config.notify.clone(), config.dns, config.notify_timeout, config.notify_token.clone())?;
     let source = Source::start(&config.source, state_dir, shutdown.clone());
     let health = source.health();
     let (status_sender, status) = watch::channel(Status::default());
@@ -100,7 +102,7 @@ pub async fn run(
     let readiness = Readiness::new();
     let latch = readiness.latch("source", "the source is not being watched yet");
     let routes = admin::routes(readiness, Arc::new(metrics)).merge(status::routes(status, health.clone()));
-    let limits = HttpLimits { allow_hosts: config.common.allow_hosts.clone(), ..HttpLimits::default() };
+    let limits = HttpLimits::of(&config.common);
 
     let tasks = Tasks::new();
     tasks.spawn("http", http::serve(listeners.http, routes, limits, shutdown.clone()));

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coordination::Endpoints;
-use service::config::{Common, Exit, Program, Reader, Setting, Sound};
+use service::config::{Common, Exit, Program, Reader, SecretSource, Setting, Sound};
 
 use crate::notify_url::NotifyUrl;
 
@@ -20,6 +20,10 @@ const NOTIFY_URLS_MAX: usize = 16;
 const KEY_BYTES_MAX: usize = 1024;
 /// The port of a name server (RFC 1035 section 4.2).
 const DNS_PORT: u16 = 53;
+/// Where the token comes from if no file is named: a systemd credential of this name.
+const TOKEN_CREDENTIAL: &str = "notify-token";
+/// Where it comes from if there is no credential either.
+const TOKEN_VARIABLE: &str = "OBSERVER_NOTIFY_TOKEN";
 
 /// The table.
 pub const PROGRAM: Program = Program {
@@ -89,6 +93,12 @@ pub const PROGRAM: Program = Program {
             ..Setting::BLANK
         },
         Setting {
+            flag: "notify-token-file",
+            value_name: "PATH",
+            help: "File with the token that is shown to every URL; its role there must be operator",
+            ..Setting::BLANK
+        },
+        Setting {
             flag: "notify-timeout",
             value_name: "DURATION",
             default: Some("40s"),
@@ -123,6 +133,8 @@ pub struct Config {
     pub notify: Vec<NotifyUrl>,
     /// The name server for URLs without a port.
     pub dns: Option<SocketAddr>,
+    /// What is shown to every URL.
+    pub notify_token: Option<SecretSource>,
     /// Deadline of each URL.
     pub notify_timeout: Duration,
     /// Interval of retries after a no.
@@ -172,6 +184,7 @@ where
     let source = take_source(&mut reader);
     let notify = take_notify(&mut reader);
     let dns = take_dns(&mut reader);
+    let notify_token = reader.token_source("notify-token-file", TOKEN_CREDENTIAL, TOKEN_VARIABLE);
     let notify_timeout = take_positive(&mut reader, "notify-timeout");
     let slow_retry = take_positive(&mut reader, "slow-retry");
     let accept_revision = reader.take::<u64>("accept-revision");
@@ -181,6 +194,7 @@ where
             source: source?,
             notify: notify?,
             dns,
+            notify_token,
             notify_timeout: notify_timeout?,
             slow_retry: slow_retry?,
             accept_revision,

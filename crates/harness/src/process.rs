@@ -146,6 +146,14 @@ impl Process {
         self.wait(deadline)
     }
 
+    /// SIGHUP: a daemon looks at its files again.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal_hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGTERM once a second until it ends: redis refuses to end while it writes its first AOF, and
     /// forgets that it was asked (`finishShutdown` in redis `src/server.c`).
     ///

@@ -43,8 +43,10 @@
 //! ```
 
 mod command;
+mod common;
 mod reader;
 mod secret;
+mod secrets;
 mod value;
 
 use std::collections::BTreeMap;
@@ -55,9 +57,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use reader::{Reader, Sound};
-pub use secret::{Secret, SecretError};
+pub use secret::{Secret, SecretError, SecretSource};
 pub use value::{DnsServer, HttpListen, parse_duration};
 
+use crate::access::Access;
+use crate::files::KeptFiles;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// EX_USAGE of sysexits.h: the settings are wrong; starting again unchanged will not help.
@@ -150,6 +154,10 @@ pub struct Common {
     pub listen: SocketAddr,
     /// Serving without authentication beyond loopback was permitted (`--insecure-no-auth`).
     pub insecure_no_auth: bool,
+    /// Who is let in (`--tokens-file`).
+    pub access: Access,
+    /// What is made of files and kept fresh.
+    pub files: KeptFiles,
     /// Host names besides IP addresses and localhost under which the HTTP face is asked (`--allow-host`).
     pub allow_hosts: Vec<String>,
     /// Where the daemon keeps what has to survive a restart (`--state-dir`).

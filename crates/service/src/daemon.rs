@@ -1,7 +1,7 @@
 //! From a sound configuration to the exit code.
 //!
 //! Everything between `main` and a daemon's own `run`: logs, the warnings that settings caused, the
-//! runtime, signals, the watchdog, and the last line.
+//! runtime, signals, files that are kept fresh, the watchdog, and the last line.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -36,6 +36,7 @@ where
     let outcome = runtime.block_on(async {
         let signals = shutdown::on_signals()?;
         tokio::spawn(notify::watchdog(signals.second.clone()));
+        tokio::spawn(config.as_ref().files.clone().keep_fresh(signals.second.clone()));
         let first = signals.first.clone();
         tokio::spawn(async move {
             first.cancelled().await;

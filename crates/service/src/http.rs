@@ -42,6 +42,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use body::{Document, query, read_body};
 
+use crate::access::Access;
+use crate::config::Common;
 use crate::problem::Problem;
 
 /// Every limit of the HTTP face, and the names under which it may be asked.
@@ -66,6 +68,19 @@ pub struct HttpLimits {
     pub drain_timeout: Duration,
     /// Host names allowed in `Host`, besides IP literals and localhost.
     pub allow_hosts: Vec<String>,
+    /// Who is let in.
+    pub access: Access,
+}
+
+impl HttpLimits {
+    /// The defaults, with what the settings of every daemon say.
+    pub fn of(common: &Common) -> Self {
+        HttpLimits {
+            allow_hosts: common.allow_hosts.clone(),
+            access: common.access.clone(),
+            ..HttpLimits::default()
+        }
+    }
 }
 
 impl Default for HttpLimits {
@@ -80,6 +95,7 @@ impl Default for HttpLimits {
             connections_max: 256,
             drain_timeout: Duration::from_secs(5),
             allow_hosts: Vec::new(),
+            access: Access::default(),
         }
     }
 }

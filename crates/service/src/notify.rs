@@ -2,7 +2,7 @@
 //!
 //! Without `NOTIFY_SOCKET` every function does nothing, so a daemon started by hand or in a container
 //! behaves the same. Failure to notify is never an error of the service; it is one debug line. RELOADING
-//! is left out: no daemon of ours reloads.
+//! is left out: on SIGHUP files are looked at again, and the service goes on meanwhile.
 
 use std::time::Duration;
 

@@ -14,6 +14,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
+use crate::auth::Role;
+
 /// What stands before the slug in `type`.
 pub const TYPE_PREFIX: &str = "urn:redis-dictator:";
 
@@ -278,6 +280,29 @@ impl Problem {
         Problem::new("bad-request", "Bad Request", 400, detail)
             .with_do("correct the request; nothing was changed")
             .closing()
+    }
+
+    /// 401: nobody we know is asking. `shown` says that something was shown which is not good.
+    pub fn unauthorized(detail: &str, shown: bool) -> Self {
+        // RFC 6750 section 3: the error is named only if a token was shown.
+        let challenge = if shown {
+            HeaderValue::from_static(r#"Bearer realm="redis-dictator", error="invalid_token""#)
+        } else {
+            HeaderValue::from_static(r#"Bearer realm="redis-dictator""#)
+        };
+        Problem::new("unauthorized", "Unauthorized", 401, detail)
+            .with_do("send `Authorization: Bearer <token>` with a token whose line is in the daemon's --tokens-file; `dictatorctl token new` makes one")
+            .with_header(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// 403: somebody we know asks for more than their role permits; `what` is what that would be.
+    pub fn role_too_low(name: &str, role: Role, needed: Role, what: &str) -> Self {
+        let detail = format!("{name} is {role} here; to {what} takes the role {needed}");
+        Problem::new("forbidden", "Forbidden", 403, detail)
+            .with_evidence("caller", name)
+            .with_evidence("role", role.to_string())
+            .with_evidence("needed", needed.to_string())
+            .with_do("ask with another token, or have the role in the daemon's --tokens-file changed; nothing was changed")
     }
 
     /// 403: a web page of another origin is asking.

@@ -8,6 +8,7 @@ mod etcd;
 mod maintenance;
 mod read;
 mod shell;
+mod token;
 
 use clap::ArgMatches;
 
@@ -53,6 +54,7 @@ pub async fn run(
         "redis-cli" => maintenance::redis_cli(context).await,
         "acl" => acl::acl(context),
         "cluster-config" => cluster_config::cluster_config(context),
+        "token" => token::token(context),
         "completion" => shell::completion(context),
         "man" => shell::man(context),
         other => Err(Failure::usage(format!("{other} is not a command; see dictatorctl --help"))),

@@ -45,8 +45,10 @@ pub fn entry(entry: &Entry, style: Style) -> String {
         "operator" => "somebody asked for it",
         other => other,
     };
+    let who = entry.asked_by.as_deref().map(|name| format!(", by {}", printable(name)));
     let why = entry.reason.as_deref().map(|reason| format!(", for: {}", printable(reason)));
-    let mut text = format!("{}: {}{}\n", utc(entry.at_unix_ms), printable(cause), why.unwrap_or_default());
+    let (who, why) = (who.unwrap_or_default(), why.unwrap_or_default());
+    let mut text = format!("{}: {}{who}{why}\n", utc(entry.at_unix_ms), printable(cause));
     match &entry.receipt {
         Some(done) => text.push_str(&receipt(done, true, style)),
         None => {

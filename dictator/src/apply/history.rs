@@ -29,6 +29,9 @@ pub struct Entry {
     pub cause: String,
     /// The request that asked for it, if one did.
     pub request_id: String,
+    /// Who asked for it: the name of a token or certificate, where callers are known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked_by: Option<String>,
     /// Why it was asked for (`X-Reason`).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
@@ -47,6 +50,8 @@ pub struct Entry {
 pub(super) struct Origin {
     /// The request; empty if nobody asked.
     pub(super) request_id: String,
+    /// Who, where callers are known.
+    pub(super) asked_by: Option<String>,
     /// In the words of who asked.
     pub(super) reason: Option<String>,
 }
@@ -110,6 +115,7 @@ mod tests {
             at_unix_ms: number,
             cause: "put".to_owned(),
             request_id: String::new(),
+            asked_by: None,
             reason: None,
             outcome: "unchanged".to_owned(),
             detail: None,

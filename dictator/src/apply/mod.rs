@@ -69,6 +69,8 @@ pub struct ApplyRequest {
     pub request_id: String,
     /// `X-Reason`.
     pub reason: Option<String>,
+    /// Who asks, where callers are known.
+    pub asked_by: Option<String>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Result<Answered, Rejection>>,
 }

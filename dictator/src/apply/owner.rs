@@ -179,7 +179,7 @@ impl Owner {
             }
         }
         self.asks.close();
-        self.end_pause("the dictator stopped, or lost the say", "");
+        self.end_pause("the dictator stopped, or lost the say", &Origin::default());
         if let Some(waiting) = self.waiting.take() {
             answer(waiting.askers, || self.current(Err(Rejection::Busy)));
         }
@@ -221,8 +221,9 @@ impl Owner {
     }
 
     async fn apply(&mut self, request: ApplyRequest) {
-        let ApplyRequest { parsed, revision, if_match, wait, request_id, reason, reply, .. } = request;
-        let origin = Origin { request_id: request_id.clone(), reason };
+        let ApplyRequest { parsed, revision, if_match, wait, request_id, asked_by, reason, reply, .. } =
+            request;
+        let origin = Origin { request_id: request_id.clone(), asked_by, reason };
         let asker = Asker { wait, origin, reply: Some(reply) };
         if let Some(running) = &mut self.running
             && running.cause == "put"

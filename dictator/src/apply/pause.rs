@@ -36,6 +36,8 @@ pub struct PauseRequest {
     pub reason: String,
     /// The request's id.
     pub request_id: String,
+    /// Who asks, where callers are known.
+    pub asked_by: Option<String>,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Enforcement>,
 }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::Deserialize;
+use service::auth::Asker;
 use service::http::{Document as Body, RequestId, json, query};
 use service::problem::Problem;
 
@@ -33,14 +34,15 @@ pub(super) async fn get_enforcement(State(face): State<Face>, uri: Uri) -> Resul
 pub(super) async fn put_enforcement(
     State(face): State<Face>,
     uri: Uri,
-    Extension(request_id): Extension<RequestId>,
+    (Extension(request_id), Extension(asker)): (Extension<RequestId>, Extension<Asker>),
     Body(bytes): Body,
 ) -> Result<Response, Problem> {
     query(&uri, &[])?;
     let Wish { pause_s, reason } = parse(&bytes).map_err(malformed)?;
     let request_id = request_id.as_str().to_owned();
     let duration = Duration::from_secs(pause_s);
-    let pause = |reply| Ask::Pause(PauseRequest { duration, reason, request_id, reply });
+    let asked_by = asker.name().map(str::to_owned);
+    let pause = |reply| Ask::Pause(PauseRequest { duration, reason, request_id, asked_by, reply });
     let enforcement = face.ask(READ_DEADLINE, pause).await?;
     Ok(json(StatusCode::OK, &enforcement))
 }

@@ -22,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use serde_json::{Value, json};
+use service::auth::{Asker, Role};
 use service::http::{Document as Body, RequestId, json, json_or_ok, prefers_text, query};
 use service::problem::Problem;
 use tokio::sync::oneshot;
@@ -120,7 +121,7 @@ async fn put_master(
     cluster: Option<Path<String>>,
     uri: Uri,
     headers: HeaderMap,
-    Extension(request_id): Extension<RequestId>,
+    (Extension(request_id), Extension(asker)): (Extension<RequestId>, Extension<Asker>),
     Body(bytes): Body,
 ) -> Result<Response, Problem> {
     face.check_cluster(cluster)?;
@@ -129,6 +130,9 @@ async fn put_master(
     let (revision, if_match) = (revision(&headers)?, if_match(&headers)?);
     let reason = reason(&headers)?;
     let parsed = Document::parse(&bytes, face.nodes_max).map_err(|error| document_problem(&error))?;
+    if !parsed.document.discard.is_empty() && !dry_run {
+        asker.require(Role::Admin, "permit losing data (`discard`)")?;
+    }
     let answer = face
         .ask(face.reply_deadline, |reply| {
             Ask::Apply(Box::new(ApplyRequest {
@@ -139,6 +143,7 @@ async fn put_master(
                 dry_run,
                 request_id: request_id.as_str().to_owned(),
                 reason,
+                asked_by: asker.name().map(str::to_owned),
                 reply,
             }))
         })

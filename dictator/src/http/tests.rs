@@ -84,6 +84,7 @@ fn entry() -> Entry {
         at_unix_ms: 1,
         cause: "put".to_owned(),
         request_id: "r".to_owned(),
+        asked_by: None,
         reason: None,
         outcome: "switched".to_owned(),
         detail: None,

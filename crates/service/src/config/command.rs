@@ -18,6 +18,12 @@ pub(super) fn common_settings(program: &Program) -> Vec<Setting> {
             ..Setting::BLANK
         },
         Setting {
+            flag: "tokens-file",
+            value_name: "PATH",
+            help: "File with the hashed tokens of those who may use the HTTP interface",
+            ..Setting::BLANK
+        },
+        Setting {
             flag: "insecure-no-auth",
             help: "Permit --listen beyond loopback although nobody is authenticated",
             ..Setting::BLANK

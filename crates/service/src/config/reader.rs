@@ -3,19 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::{Display, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::command::{CHECK_CONFIG, command, common_settings, state_dir_default};
-use super::value::{HttpListen, parse_duration};
-use super::{Common, EXIT_USAGE, Exit, Program, Secret, Setting};
-
-/// Where systemd puts a service's credentials (systemd.exec(5), LoadCredential=).
-const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
-
-/// Where systemd says a service may keep state (systemd.exec(5), StateDirectory=).
-const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+use super::command::{CHECK_CONFIG, command, common_settings};
+use super::value::parse_duration;
+use super::{EXIT_USAGE, Exit, Program, Setting};
+use crate::files::{FromFiles, KeptFiles};
 
 /// A configuration that was read without a mistake, and what should be logged about it.
 #[derive(Debug, Clone)]
@@ -45,6 +41,8 @@ pub struct Reader {
     /// Variables that [`Reader::secret`] asked for: they have our prefix and are no flags.
     secret_variables: BTreeSet<String>,
     check_only: bool,
+    /// What is made of files, to be kept fresh.
+    files: KeptFiles,
 }
 
 impl Reader {
@@ -71,6 +69,7 @@ impl Reader {
             warnings: Vec::new(),
             secret_variables: BTreeSet::new(),
             check_only: false,
+            files: KeptFiles::default(),
         };
         for setting in reader.settings.clone() {
             let values = values_of(&reader, &setting, &matches);
@@ -142,75 +141,39 @@ impl Reader {
         &self.environment
     }
 
-    /// A secret: from the file that the setting `file_flag` names, else from the systemd credential
-    /// `credential`, else from the variable `variable`. `None` if there is none, or it is wrong.
-    pub fn secret(&mut self, file_flag: &'static str, credential: &str, variable: &str) -> Option<Secret> {
+    /// Says that a variable with our prefix is read although it is no flag's.
+    pub(super) fn expect_variable(&mut self, variable: &str) {
         self.secret_variables.insert(variable.to_owned());
-        if let Some(path) = self.take::<PathBuf>(file_flag) {
-            return self.secret_file(&path);
-        }
-        if let Some(folder) = self.environment.get(CREDENTIALS_DIRECTORY).filter(|folder| !folder.is_empty())
-        {
-            let path = Path::new(folder).join(credential);
-            if path.exists() {
-                return self.secret_file(&path);
+    }
+
+    /// A value made of files, kept fresh for as long as the daemon runs. What is wrong is remembered.
+    pub fn from_files<T: Send + Sync + 'static>(
+        &mut self,
+        what: &'static str,
+        paths: Vec<PathBuf>,
+        make: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Option<Arc<FromFiles<T>>> {
+        match FromFiles::open(what, paths, make) {
+            Ok(value) => {
+                let value = Arc::new(value);
+                self.files.add(&value);
+                Some(value)
             }
-        }
-        let text = self.environment.get(variable).filter(|text| !text.is_empty())?;
-        match Secret::new(text) {
-            Ok(secret) => Some(secret),
-            Err(error) => {
-                self.mistake(format!("{variable} {error}"));
+            Err(sentence) => {
+                self.mistake(sentence);
                 None
             }
         }
     }
 
-    fn secret_file(&mut self, path: &Path) -> Option<Secret> {
-        match Secret::from_file(path) {
-            Ok(secret) => Some(secret),
-            Err(error) => {
-                let cause =
-                    std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                self.mistake(format!("the secret file {} {error}{cause}", path.display()));
-                None
-            }
-        }
+    /// Everything that is made of files so far and later; clones are one list.
+    pub fn files(&self) -> KeptFiles {
+        self.files.clone()
     }
 
-    /// The settings that every daemon has; `None` if one of them is wrong.
-    pub fn common(&mut self) -> Option<Common> {
-        let listen = self.take::<HttpListen>("listen").map(|listen| listen.0);
-        let insecure_no_auth = self.take_switch("insecure-no-auth");
-        if let Some(address) = listen.filter(|address| !address.ip().is_loopback() && !insecure_no_auth) {
-            self.mistake(format!(
-                "--listen {address} is reachable from other hosts, and nobody who asks there is authenticated: \
-                 listen on 127.0.0.1, or give --insecure-no-auth if a firewall or a proxy stands before it"
-            ));
-        }
-        let allow_hosts = self.take_list("allow-host");
-        let state_dir = self.state_dir();
-        let log = self.take("log");
-        let log_format = self.take("log-format");
-        Some(Common {
-            listen: listen?,
-            insecure_no_auth,
-            allow_hosts,
-            state_dir,
-            log_format: log_format?,
-            log: log?,
-        })
-    }
-
-    fn state_dir(&mut self) -> PathBuf {
-        if let Some(path) = self.take::<PathBuf>("state-dir") {
-            return path;
-        }
-        let from_systemd = self.environment.get(STATE_DIRECTORY).and_then(|list| list.split(':').next());
-        match from_systemd.filter(|path| !path.is_empty()) {
-            Some(path) => PathBuf::from(path),
-            None => PathBuf::from(state_dir_default(&self.program)),
-        }
+    /// The program whose settings these are.
+    pub(super) fn program(&self) -> &Program {
+        &self.program
     }
 
     /// Remembers a mistake: a sentence that names the setting, the value, and what is expected.

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
+
+use crate::files::FromFiles;
 
 /// Longer secrets are a mistake: somebody named the wrong file.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -41,10 +44,26 @@ impl Secret {
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(SecretError::Unreadable)?;
         file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(SecretError::Unreadable)?;
+        Secret::from_bytes(&bytes)
+    }
+
+    /// Judges a file's content.
+    ///
+    /// # Errors
+    /// Every [`SecretError`] but [`SecretError::Unreadable`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SecretError> {
         if bytes.len() as u64 > SECRET_BYTES_MAX {
             return Err(SecretError::TooLong);
         }
-        Secret::new(&String::from_utf8(bytes).map_err(|_| SecretError::NotText)?)
+        Secret::new(std::str::from_utf8(bytes).map_err(|_| SecretError::NotText)?)
+    }
+
+    /// The secret, if it can be a bearer token: graphic ASCII, since it is sent in a header.
+    ///
+    /// # Errors
+    /// [`SecretError::NoToken`].
+    pub fn into_token(self) -> Result<Self, SecretError> {
+        if self.0.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(self) } else { Err(SecretError::NoToken) }
     }
 
     /// The secret itself. Hand it to the peer that asks for it and to nobody else.
@@ -56,6 +75,25 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret(redacted)")
+    }
+}
+
+/// Where a secret is: a file, whose content may change while the daemon runs, or a value that cannot.
+#[derive(Clone, Debug)]
+pub enum SecretSource {
+    /// In a file that is kept fresh.
+    File(Arc<FromFiles<Secret>>),
+    /// From the environment.
+    Fixed(Secret),
+}
+
+impl SecretSource {
+    /// The secret as it is now.
+    pub fn get(&self) -> Secret {
+        match self {
+            SecretSource::File(file) => Secret::clone(&file.get()),
+            SecretSource::Fixed(secret) => secret.clone(),
+        }
     }
 }
 
@@ -80,6 +118,9 @@ pub enum SecretError {
     /// A NUL byte.
     #[error("has a NUL byte inside")]
     Nul,
+    /// A character that cannot be sent in a header.
+    #[error("holds a blank or another character that no token has")]
+    NoToken,
 }
 
 #[cfg(test)]

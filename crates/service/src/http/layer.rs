@@ -1,4 +1,4 @@
-//! What every request and answer goes through: id and span, host, panics, the form of errors.
+//! What every request and answer goes through: id and span, host, who asks, panics, the form of errors.
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -13,9 +13,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tower::Layer;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::connection::Watch;
 use super::{HttpLimits, RequestId, hosts, prefers_text};
+use crate::auth::Asker;
 use crate::problem::{Carried, Intended, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -46,13 +48,17 @@ async fn pass(State(limits): State<Arc<HttpLimits>>, mut request: Request, next:
         as_text: prefers_text(request.headers()),
         id: request_id(request.headers()),
     };
-    let span = tracing::info_span!("request", request_id = asked.id.as_str(), method = %asked.method, path = asked.uri.path());
+    let span = tracing::info_span!("request", request_id = asked.id.as_str(), method = %asked.method, path = asked.uri.path(), asked_by = Empty);
     let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let judged = judge(&request, &limits);
     request.extensions_mut().insert(asked.id.clone());
     request.extensions_mut().insert(limits);
+    let judged = judged.inspect(|asker| {
+        span.record("asked_by", asker.name());
+        request.extensions_mut().insert(asker.clone());
+    });
     let response = match judged {
-        Ok(()) => match AssertUnwindSafe(next.run(request).instrument(span.clone())).catch_unwind().await {
+        Ok(_) => match AssertUnwindSafe(next.run(request).instrument(span.clone())).catch_unwind().await {
             Ok(response) => response,
             Err(panic) => {
                 span.in_scope(|| tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked"));
@@ -71,14 +77,15 @@ async fn pass(State(limits): State<Arc<HttpLimits>>, mut request: Request, next:
     response
 }
 
-fn judge(request: &Request, limits: &HttpLimits) -> Result<(), Problem> {
+fn judge(request: &Request, limits: &HttpLimits) -> Result<Asker, Problem> {
     let watch = request.extensions().get::<Arc<Watch>>();
     if request.headers().contains_key(header::TRANSFER_ENCODING)
         && watch.is_some_and(|watch| watch.has_two_lengths())
     {
         return Err(Problem::bad_request("the request has both Transfer-Encoding and Content-Length"));
     }
-    hosts::check(request, &limits.allow_hosts)
+    hosts::check(request, &limits.allow_hosts)?;
+    limits.access.judge(request)
 }
 
 /// Gives the answer its final form.

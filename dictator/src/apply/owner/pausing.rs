@@ -17,13 +17,13 @@ impl Owner {
     }
 
     pub(super) fn set_pause(&mut self, request: PauseRequest) {
-        let PauseRequest { duration, reason, request_id, reply } = request;
+        let PauseRequest { duration, reason, request_id, asked_by, reply } = request;
+        let origin = Origin { request_id: request_id.clone(), asked_by, reason: None };
         if duration.is_zero() {
-            self.end_pause("somebody asked for it", &request_id);
+            self.end_pause("somebody asked for it", &origin);
         } else {
             let (outcome, detail) = Pause::entry(duration, &reason);
             tracing::info!(request_id, reason, seconds = duration.as_secs(), "enforcement is paused");
-            let origin = Origin { request_id: request_id.clone(), ..Origin::default() };
             self.remember(CAUSE, &origin, outcome, Some(detail), None);
             self.pause = Some(Pause::begin(duration, reason, request_id));
         }
@@ -40,15 +40,14 @@ impl Owner {
     /// Ends a pause whose time is over. Called with every pass and every ask, for there may be no passes.
     pub(super) fn end_pause_in_time(&mut self) {
         if self.pause.as_ref().is_some_and(|pause| pause.ends <= Instant::now()) {
-            self.end_pause("its time is over", "");
+            self.end_pause("its time is over", &Origin::default());
         }
     }
 
-    pub(super) fn end_pause(&mut self, why: &str, request_id: &str) {
+    pub(super) fn end_pause(&mut self, why: &str, origin: &Origin) {
         if self.pause.take().is_some() {
-            tracing::info!(request_id, why, "the pause of enforcement is over");
-            let origin = Origin { request_id: request_id.to_owned(), ..Origin::default() };
-            self.remember(CAUSE, &origin, RESUMED, Some(why.to_owned()), None);
+            tracing::info!(request_id = origin.request_id, why, "the pause of enforcement is over");
+            self.remember(CAUSE, origin, RESUMED, Some(why.to_owned()), None);
             self.gauge();
         }
     }

@@ -139,6 +139,7 @@ impl Owner {
             at_unix_ms: clock::unix_millis(),
             cause: cause.to_owned(),
             request_id: origin.request_id.clone(),
+            asked_by: origin.asked_by.clone(),
             reason: origin.reason.clone(),
             outcome: outcome.to_owned(),
             detail,
