@@ -61,6 +61,28 @@ fn a_restarted_slave_is_attached_again_when_its_trigger_comes() {
 }
 
 #[test]
+fn a_trigger_that_finds_its_slave_still_loading_waits_for_it() {
+    // A second for a hundred keys, and it answers meanwhile that it is loading.
+    let options = RedisOptions::default()
+        .persistence(Persistence::Rdb)
+        .line("key-load-delay 10000")
+        .line("loading-process-events-interval-bytes 1024")
+        .line("rdbcompression no");
+    let mut cluster = Cluster::established(2, &options, &quick_without_enforcement());
+    let long = "x".repeat(1_024);
+    for key in 0..KEYS {
+        cluster.nodes[0].command(&format!("SET key:{key} {long}"));
+    }
+    cluster.assert_settled(0);
+    cluster.nodes[1].stop();
+    cluster.nodes[1].start_again();
+    assert_eq!(cluster.nodes[1].info_field("loading"), "1", "it has to be loading for this test");
+    let receipt = cluster.put(0).expect(200).json();
+    assert_eq!(receipt["outcome"], "repaired", "{receipt}");
+    cluster.assert_settled(0);
+}
+
+#[test]
 fn a_slave_killed_without_persistence_comes_back_empty_and_is_filled() {
     let options = RedisOptions::default().persistence(Persistence::None);
     let mut cluster = Cluster::established(2, &options, &quick());

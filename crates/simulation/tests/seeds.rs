@@ -35,7 +35,10 @@ const MENDED: [(u64, &str); 28] = [
     (14256693, "a discard was used, and its use forgotten in a crash: it covered what was to be kept"),
     (14280507, "the same as 13270476"),
     (14365000, "a slave that was fed by a stray passed for a healthy one after its restart"),
-    (200293884, "an undo reached the old master and was forgotten in a crash: nobody was given its role back"),
+    (
+        200293884,
+        "an undo reached the old master and was forgotten in a crash: nobody was given its role back",
+    ),
 ];
 
 #[test]

@@ -10,7 +10,7 @@ use super::steps::{AfterSave, Running};
 use super::{Conduct, Effect, RETRY_INTERVAL};
 use crate::address::NodeName;
 use crate::basis::Reference;
-use crate::command::{Answer, Assigned, Failure, Reply};
+use crate::command::{Answer, Assigned, Failure, Reading, Reply};
 use crate::observation::{Unknown, View, Vitals};
 use crate::plan::{Pending, Right, loss};
 use crate::record::Record;
@@ -44,8 +44,7 @@ impl Conduct {
         self.next_steps();
     }
 
-    pub(super) fn attach_read(&mut self, node: NodeName, to: NodeName, at: Duration, answer: Answer) {
-        self.log("park", &node, at);
+    pub(super) fn attach_read(&mut self, node: NodeName, to: NodeName, reading: Reading, answer: Answer) {
         let assigned = match assigned(answer) {
             Ok(assigned) if assigned.accepted.is_ok() => assigned,
             other => return self.not_attached(node, &reason(other)),
@@ -66,6 +65,11 @@ impl Conduct {
             Err(_) if assigned.after.replid == leader.replid => {
                 // It was fed, if by way of others, since its master was read. Now that it is parked, both
                 // can be compared.
+                self.again = true;
+                self.next_steps();
+            }
+            Err(_) if reading == Reading::Brief => {
+                // It is not what it was when it was observed: it restarted, or somebody gave it orders.
                 self.again = true;
                 self.next_steps();
             }

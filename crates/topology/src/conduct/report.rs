@@ -1,12 +1,17 @@
 //! The answer, and the look at the links after it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::{Conduct, Effect, Outcome, VERIFY_GROWTH_PERCENT, VERIFY_INTERVAL_MAX, steps::AfterSave};
+use super::steps::AfterSave;
+use super::{Conduct, Effect, Outcome, RETRY_INTERVAL, VERIFY_GROWTH_PERCENT, VERIFY_INTERVAL_MAX};
 use crate::address::NodeName;
 use crate::observation::{Unknown, Vitals};
 use crate::plan::Would;
 use crate::receipt::{Receipt, ReceiptName, ReceiptNode, ReceiptPending};
+
+/// Longest wait for a slave that is loading its data, where nothing else is to be done.
+const LOADING_WAIT_MAX: Duration = Duration::from_secs(2);
 
 impl Conduct {
     /// All steps are taken: answer, then look after the links.
@@ -15,6 +20,9 @@ impl Conduct {
             self.await_late_links();
         }
         let quiet = self.tally.would == Would::Unchanged && self.tally.told.is_empty();
+        if quiet && self.awaits_loading() {
+            return self.rest(RETRY_INTERVAL);
+        }
         if quiet {
             return self.conclude();
         }
@@ -23,6 +31,18 @@ impl Conduct {
         self.verify_until = self.now + self.limits.verify_timeout;
         self.effects.push(Effect::Announce(Box::new(receipt)));
         self.look_at_links();
+    }
+
+    /// Whether all there is to do is to attach a slave that is still loading its data. A node pulls the trigger
+    /// when it starts, and then it may load for a moment; whoever loads for longer is left to enforcement.
+    fn awaits_loading(&self) -> bool {
+        let loading = self
+            .tally
+            .pending
+            .iter()
+            .any(|pending| self.observation.vitals(&pending.node).is_some_and(|vitals| vitals.loading));
+        let early = self.now.saturating_sub(self.started) < LOADING_WAIT_MAX;
+        loading && early && matches!(self.job.purpose, super::Purpose::Apply(_))
     }
 
     /// A slave that follows already and whose link is not up yet is waited for like one that was just told.
@@ -126,7 +146,7 @@ impl Conduct {
             .as_ref()
             .and_then(|granted| leader.and_then(|vitals| self.node(&granted.node, vitals, None)));
         let full_syncs = leader.map(|leader| leader.full_syncs);
-        let micros = |gap: std::time::Duration| u64::try_from(gap.as_micros()).unwrap_or(u64::MAX);
+        let micros = |gap: Duration| u64::try_from(gap.as_micros()).unwrap_or(u64::MAX);
         Receipt {
             outcome: self.tally.would.as_str().to_owned(),
             revision: self.record.wanted.as_ref().and_then(|wanted| wanted.revision),

@@ -43,7 +43,7 @@ pub(super) enum AfterSave {
 pub(super) enum Running {
     Quiet,
     Park { node: NodeName, at: Duration },
-    AttachRead { node: NodeName, to: NodeName, at: Duration },
+    AttachRead { node: NodeName, to: NodeName, reading: Reading, at: Duration },
     AttachFollow { node: NodeName, at: Duration },
     Sync { node: NodeName, to: NodeName },
     HandOver { machine: Box<HandOver>, step: &'static str, node: NodeName, at: Duration },
@@ -157,8 +157,12 @@ impl Conduct {
         if cannot_erase || mutant::active(Mutant::AttachWithoutReading) {
             return self.follow(node, &to, basis);
         }
-        let running = Running::AttachRead { node: node.clone(), to, at: self.now };
-        self.assign(&node, Assignment::Parked, false, Reading::Full, running);
+        // Lineage and offset tell all there is to know of a slave that is linked. Of fifty, the counts of all
+        // commands would take longer to read than the rest of the change takes.
+        let linked = self.observation.vitals(&node).and_then(Vitals::following).is_some_and(|it| it.link_up);
+        let reading = if basis == Basis::Lineage && linked { Reading::Brief } else { Reading::Full };
+        let running = Running::AttachRead { node: node.clone(), to, reading, at: self.now };
+        self.assign(&node, Assignment::Parked, false, reading, running);
     }
 
     /// Whether a slave gets what it gets from a node, if by way of others.
@@ -208,7 +212,10 @@ impl Conduct {
             // Whatever came of it, the next observation shows whether any connection is left.
             Running::Quiet | Running::Unpause => self.next_steps(),
             Running::Park { node, at } => self.parked(&node, at, answer),
-            Running::AttachRead { node, to, at } => self.attach_read(node, to, at, answer),
+            Running::AttachRead { node, to, reading, at } => {
+                self.log("park", &node, at);
+                self.attach_read(node, to, reading, answer);
+            }
             Running::AttachFollow { node, at } => self.followed(node, at, answer),
             Running::Sync { node, to } => self.synced(node, to, answer),
             Running::HandOver { mut machine, step, node, at } => {
