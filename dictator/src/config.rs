@@ -13,6 +13,7 @@ use service::config::{Common, DnsServer, Exit, Program, Reader, Secret, Setting,
 use topology::Address;
 
 use crate::apply::Election;
+use crate::targets::Targets;
 
 /// Longest name of a cluster, in characters; it is a part of a path and of an etcd key.
 const CLUSTER_CHARACTERS_MAX: usize = 64;
@@ -110,6 +111,13 @@ pub const PROGRAM: Program = Program {
             ..Setting::BLANK
         },
         Setting {
+            flag: "allow-targets",
+            value_name: "LIST",
+            repeatable: true,
+            help: "Addresses and networks that a document may lead to; not set: all but link-local ones",
+            ..Setting::BLANK
+        },
+        Setting {
             flag: "redis-username",
             value_name: "NAME",
             help: "ACL user at the nodes",
@@ -150,6 +158,8 @@ pub struct Config {
     pub enforce_interval: Duration,
     /// Most nodes in a document.
     pub nodes_max: usize,
+    /// Where a document may lead.
+    pub targets: Targets,
     /// ACL user at the nodes.
     pub redis_username: Option<String>,
     /// Password at the nodes.
@@ -182,6 +192,7 @@ where
     let (max_write_pause, apply_timeout) = take_times(&mut reader);
     let enforce_interval = reader.take_duration("enforce-interval");
     let nodes_max = reader.take_with("nodes-max", parse_nodes_max);
+    let targets = Targets::new(reader.take_list("allow-targets"));
     let redis_username = take_username(&mut reader);
     let redis_password = reader.secret("redis-password-file", PASSWORD_CREDENTIAL, PASSWORD_VARIABLE);
     if redis_username.is_some() && redis_password.is_none() {
@@ -199,6 +210,7 @@ where
             apply_timeout: apply_timeout?,
             enforce_interval: enforce_interval?,
             nodes_max: nodes_max?,
+            targets,
             redis_username,
             redis_password,
             ignore_sentinel,

@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod config;
 pub mod http;
+pub mod targets;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -170,13 +171,15 @@ fn resolver(config: &Config) -> Result<Resolve, StartError> {
         search: config.searchlist.clone(),
         ..resolve::Settings::default()
     })?);
+    let targets = Arc::new(config.targets.clone());
     Ok(Box::new(move |names| {
-        let resolver = Arc::clone(&resolver);
+        let (resolver, targets) = (Arc::clone(&resolver), Arc::clone(&targets));
         Box::pin(async move {
             let resolved = resolver.resolve_all(names).await;
+            let allowed = |found: Vec<_>| targets.check_all(&found).map(|()| found);
             resolved
                 .into_iter()
-                .map(|(name, found)| (name, found.map_err(|error| error.to_string())))
+                .map(|(name, found)| (name, found.map_err(|error| error.to_string()).and_then(allowed)))
                 .collect()
         })
     }))

@@ -21,7 +21,6 @@ pub mod face;
 pub mod http;
 pub mod labels;
 pub mod metrics;
-pub mod network;
 pub mod problems;
 pub mod publication;
 pub mod publisher;
@@ -35,6 +34,8 @@ pub mod state;
 pub mod timestamp;
 pub mod view;
 pub mod zone;
+
+pub use service::network;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

@@ -23,6 +23,7 @@ pub mod durable;
 pub mod files;
 pub mod http;
 pub mod metrics;
+pub mod network;
 pub mod notify;
 pub mod problem;
 pub mod shutdown;

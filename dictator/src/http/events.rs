@@ -105,6 +105,7 @@ mod tests {
             owner,
             cluster: "redis-1".into(),
             nodes_max: 8,
+            targets: std::sync::Arc::default(),
             reply_deadline: Duration::from_secs(5),
             source: Source::new(events.clone(), ended.clone()),
         };

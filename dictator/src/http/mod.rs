@@ -34,10 +34,13 @@ use topology::receipt::Receipt;
 
 use crate::apply::{Answered, ApplyRequest, Ask, Events, Handle, InForce, Standing, Wait};
 use crate::config::Config;
+use crate::targets::Targets;
 use conditions::{if_match, reason, revision};
 use enforcement::{get_enforcement, put_enforcement};
 use events::get_events;
-use problems::{busy, document_problem, not_leader, nothing_in_force, other_cluster, rejection_problem};
+use problems::{
+    busy, check_targets, document_problem, not_leader, nothing_in_force, other_cluster, rejection_problem,
+};
 
 /// The header that carries a document's revision.
 const REVISION: HeaderName = HeaderName::from_static("x-topology-revision");
@@ -55,6 +58,7 @@ pub struct Face {
     owner: Handle,
     cluster: Arc<str>,
     nodes_max: usize,
+    targets: Arc<Targets>,
     reply_deadline: Duration,
     source: events::Source,
 }
@@ -67,6 +71,7 @@ impl Face {
             owner,
             cluster: config.cluster.as_str().into(),
             nodes_max: config.nodes_max,
+            targets: Arc::new(config.targets.clone()),
             reply_deadline: config.apply_timeout * 2 + REPLY_MARGIN,
             source: events::Source::new(events, ended),
         }
@@ -130,6 +135,7 @@ async fn put_master(
     let (revision, if_match) = (revision(&headers)?, if_match(&headers)?);
     let reason = reason(&headers)?;
     let parsed = Document::parse(&bytes, face.nodes_max).map_err(|error| document_problem(&error))?;
+    check_targets(&parsed.document, &face.targets)?;
     if !parsed.document.discard.is_empty() && !dry_run {
         asker.require(Role::Admin, "permit losing data (`discard`)")?;
     }

@@ -8,12 +8,13 @@
 use axum::http::header;
 use serde_json::{Value, json};
 use service::problem::Problem;
-use topology::document::{DocumentError, DocumentErrorKind};
+use topology::document::{Document, DocumentError, DocumentErrorKind};
 use topology::receipt::Receipt;
 use topology::refusal::{Refusal, Slug};
 
 use super::entity_tag;
 use crate::apply::Rejection;
+use crate::targets::Targets;
 
 /// When a client should come again that was turned away for lack of room, in seconds.
 const RETRY_BUSY_S: u32 = 1;
@@ -144,6 +145,21 @@ pub(super) fn document_problem(error: &DocumentError) -> Problem {
         .mistakes
         .iter()
         .fold(problem, |problem, mistake| problem.with_error(mistake.pointer.clone(), mistake.detail.clone()))
+}
+
+/// The literals of a document must lead where documents may lead. Names are judged when they are resolved.
+pub(super) fn check_targets(document: &Document, targets: &Targets) -> Result<(), Problem> {
+    let refused = targets.refused_in(document);
+    let Some((first, _)) = refused.first() else { return Ok(()) };
+    let sentences: Vec<String> = refused.iter().map(|(_, refused)| refused.to_string()).collect();
+    let nodes: Vec<String> = refused.iter().map(|(node, _)| node.to_string()).collect();
+    Err(Problem::new("target-not-allowed", "Target Not Allowed", 403, sentences.join("; "))
+        .with_node(first.to_string())
+        .with_evidence("nodes", nodes)
+        .with_evidence("allow_targets", targets.list())
+        .with_do(
+            "correct the address, or start the dictator with it in --allow-targets; nothing was changed",
+        ))
 }
 
 /// There is no room or no time for the request.

@@ -56,6 +56,7 @@ fn face_of(owner: Handle) -> Face {
         owner,
         cluster: "redis-1".into(),
         nodes_max: 8,
+        targets: Arc::default(),
         reply_deadline: Duration::from_secs(5),
         source: events::Source::new(Events::default(), CancellationToken::new()),
     }

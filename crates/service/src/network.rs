@@ -1,6 +1,7 @@
 //! Networks: who may do what only some may.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An address and how many of its leading bits count. `10.0.0.0/8`, `fd00::/8`, or one address.
@@ -21,6 +22,18 @@ impl Network {
     /// Whether an address lies in it. IPv4 is the same in both spellings (`::ffff:10.0.0.1`).
     pub fn contains(&self, ip: IpAddr) -> bool {
         number(ip) & mask(self.bits) == self.prefix
+    }
+}
+
+impl fmt::Display for Network {
+    /// As it is written in settings; one address stands without its bits.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = Ipv6Addr::from_bits(self.prefix);
+        let (ip, bits, all) = match ip.to_ipv4_mapped().filter(|_| self.bits >= BITS_BEFORE_V4) {
+            Some(ip) => (IpAddr::V4(ip), self.bits - BITS_BEFORE_V4, BITS - BITS_BEFORE_V4),
+            None => (IpAddr::V6(ip), self.bits, BITS),
+        };
+        if bits == all { write!(formatter, "{ip}") } else { write!(formatter, "{ip}/{bits}") }
     }
 }
 
@@ -78,6 +91,7 @@ mod tests {
             ("::1", "::1", "::2"),
         ] {
             let parsed: Network = network.parse().unwrap();
+            assert_eq!(parsed.to_string(), network);
             assert!(parsed.contains(inside.parse().unwrap()), "{inside} in {network}");
             if !outside.is_empty() {
                 assert!(!parsed.contains(outside.parse().unwrap()), "{outside} in {network}");
