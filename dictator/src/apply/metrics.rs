@@ -1,4 +1,6 @@
-//! What the owner counts and measures. Labels come from closed lists only.
+//! What the owner counts and measures. Labels come from closed lists only, and from the document.
+
+mod nodes;
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use topology::receipt::Receipt;
+
+pub(crate) use nodes::{Nodes, Reign};
 
 /// Label of changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +55,10 @@ pub struct Metrics {
     pub enforcement_paused: Gauge,
     /// When a change or a pass of enforcement last succeeded, in seconds since the Unix epoch.
     pub last_success: Gauge<f64, AtomicU64>,
+    /// How long changes took, from the first look to the last step.
+    pub durations: Histogram,
+    /// The nodes as they were seen last.
+    pub(crate) nodes: Nodes,
 }
 
 fn seconds_histogram() -> Histogram {
@@ -70,6 +78,8 @@ impl Metrics {
             open_handover: Gauge::default(),
             enforcement_paused: Gauge::default(),
             last_success: Gauge::default(),
+            durations: seconds_histogram(),
+            nodes: Nodes::default(),
         };
         let seconds = || Unit::Seconds;
         registry.register("apply", "Changes by cause and outcome", metrics.changes.clone());
@@ -78,6 +88,12 @@ impl Metrics {
             "Time from the pause of writes to the acknowledged promotion",
             seconds(),
             metrics.write_gap.clone(),
+        );
+        registry.register_with_unit(
+            "apply_duration",
+            "Time from the first look at the nodes to the end of the last step, for changes that did something",
+            seconds(),
+            metrics.durations.clone(),
         );
         registry.register_with_unit(
             "step_duration",
@@ -104,7 +120,13 @@ impl Metrics {
             seconds(),
             metrics.last_success.clone(),
         );
+        metrics.nodes.register(registry);
         metrics
+    }
+
+    /// Begins to tell of the nodes, until what is returned is dropped.
+    pub(super) fn reign(&self) -> Reign {
+        Reign::new(self.nodes.clone(), self.drift.clone())
     }
 
     /// Notes how a change ended.
@@ -113,6 +135,9 @@ impl Metrics {
         let Some(receipt) = receipt else { return };
         if let Some(gap_us) = receipt.write_gap_us {
             self.write_gap.observe(seconds(gap_us));
+        }
+        if let Some(end_us) = receipt.steps.iter().map(|step| step.at_us + step.took_us).max() {
+            self.durations.observe(seconds(end_us));
         }
         for step in &receipt.steps {
             self.steps.get_or_create(&StepLabel { step: step.step.clone() }).observe(seconds(step.took_us));

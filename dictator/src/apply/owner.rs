@@ -27,6 +27,7 @@ use tracing::Instrument;
 use super::drive::{self, Progress, World};
 use super::events::Events;
 use super::history::{History, Origin};
+use super::metrics::Reign;
 use super::pause::Pause;
 use super::status::Change;
 use super::{Answered, ApplyRequest, Ask, InForce, Metrics, Rejection, Resolve, Store, Wait, names};
@@ -62,6 +63,8 @@ pub struct Owner {
     nodes: Nodes,
     resolve: std::sync::Arc<Resolve>,
     metrics: Metrics,
+    /// As long as this owner lives, its nodes are told in the metrics.
+    _reign: Reign,
     asks: mpsc::Receiver<Ask>,
     record: Record,
     history: History,
@@ -132,6 +135,7 @@ impl Owner {
             store,
             nodes,
             resolve,
+            _reign: metrics.reign(),
             metrics,
             asks,
             record,

@@ -77,7 +77,6 @@ pub(super) fn status(
     outcome: Result<bool, &Refusal>,
     (change, enforcement): (Option<Change>, Enforcement),
 ) -> Status {
-    let master = record.granted.as_ref().and_then(|granted| observation.vitals(&granted.node));
     let problem = outcome.err().map(|refusal| {
         serde_json::json!({ "type": refusal.slug.as_str(), "detail": refusal.detail, "do": refusal.advice })
     });
@@ -86,12 +85,18 @@ pub(super) fn status(
         generation: record.generation,
         wanted: record.wanted.as_ref().map(|wanted| wanted.document.to_json()),
         acting_master: record.granted.as_ref().map(|granted| granted.node.to_string()),
-        nodes: observation.nodes.keys().map(|name| node(name, record, observation, master)).collect(),
+        nodes: nodes(record, observation),
         drift: outcome.unwrap_or(true),
         problem,
         change,
         enforcement,
     }
+}
+
+/// Every node as it was observed.
+pub(super) fn nodes(record: &Record, observation: &Observation) -> Vec<NodeStatus> {
+    let master = record.granted.as_ref().and_then(|granted| observation.vitals(&granted.node));
+    observation.nodes.keys().map(|name| node(name, record, observation, master)).collect()
 }
 
 fn node(name: &NodeName, record: &Record, observation: &Observation, master: Option<&Vitals>) -> NodeStatus {

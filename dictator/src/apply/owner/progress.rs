@@ -9,7 +9,7 @@ use topology::refusal::Refusal;
 
 use super::super::drive::Progress;
 use super::super::history::{Entry, Origin};
-use super::super::status::Change;
+use super::super::status::{Change, nodes};
 use super::super::{Answered, Rejection, Wait};
 use super::{Owner, Running, answer};
 
@@ -155,6 +155,8 @@ impl Owner {
         self.metrics.generation.set(i64::try_from(self.record.generation).unwrap_or(i64::MAX));
         self.metrics.enforcement_paused.set(i64::from(self.pause.is_some()));
         self.metrics.open_handover.set(i64::from(self.record.intent.is_some()));
+        let names = self.observation.nodes.keys().map(ToString::to_string);
+        self.metrics.nodes.observed(names.zip(nodes(&self.record, &self.observation)));
         let master = self
             .record
             .granted
