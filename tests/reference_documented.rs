@@ -43,6 +43,18 @@ fn rows(text: &str) -> Vec<Vec<String>> {
     text.lines().filter(|line| line.starts_with("| `")).map(cells).collect()
 }
 
+/// Fails with what is on one side only.
+#[track_caller]
+fn assert_told(code: &BTreeSet<String>, page: &BTreeSet<String>) {
+    let only =
+        |one: &BTreeSet<String>, other: &BTreeSet<String>| one.difference(other).cloned().collect::<Vec<_>>();
+    let (missing, gone) = (only(code, page), only(page, code));
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "docs/reference.md does not tell {missing:?}; it tells {gone:?}, which is nowhere in the code"
+    );
+}
+
 /// What is between backquotes in a cell.
 fn names(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
@@ -100,7 +112,7 @@ fn every_problem_is_told_with_its_status() {
         }
     }
     let names = |slugs: &mut dyn Iterator<Item = &String>| slugs.cloned().collect::<BTreeSet<_>>();
-    assert_eq!(names(&mut code.keys()), names(&mut page.keys()), "in the code, and on the page");
+    assert_told(&names(&mut code.keys()), &names(&mut page.keys()));
     for (slug, statuses) in code {
         let told = page[&slug];
         // A problem that is made from the parser's status has no number of its own.
@@ -122,11 +134,11 @@ fn every_step_and_event_is_told() {
         literals_after(steps, "=>").iter().map(|(name, _)| (*name).to_owned()).collect();
     let metrics = section("Metrics");
     let table = metrics.split("| step |").nth(1).expect("a table of steps");
-    assert_eq!(steps, told(table));
+    assert_told(&steps, &told(table));
     let code = sources(&["dictator/src"]);
     let events: BTreeSet<String> =
         literals_after(&code, "events.tell(").iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(events, told(&section("Events")));
+    assert_told(&events, &told(&section("Events")));
 }
 
 /// The names on the page by daemon.
@@ -153,7 +165,7 @@ fn every_metric_is_told() {
     }
     assert!(code.len() > 30, "{code:?}");
     let page = metrics_of_the_page().iter().map(|name| stem(name).to_owned()).collect();
-    assert_eq!(code, page, "in the code, and on the page");
+    assert_told(&code, &page);
 }
 
 /// Every name that a scrape has, without those of a histogram's parts.
