@@ -86,9 +86,40 @@ fn a_master_that_only_slept_is_parked_before_anything_else_when_it_wakes() {
     cluster.assert_settled(0);
     cluster.nodes[0].process().freeze();
     let answer = cluster.dictator.put_master(&document);
-    assert_problem(&answer, 409, "acting-master-unreachable");
+    let problem = assert_problem(&answer, 409, "acting-master-unreachable");
+    assert!(problem["do"].as_str().expect("advice").contains("given up once"), "{problem}");
     cluster.nodes[0].process().thaw();
     cluster.assert_settled(0);
+}
+
+#[test]
+fn a_master_given_up_before_that_never_comes_back_is_replaced_by_starting_over() {
+    let mut cluster = established(&announced(quick()));
+    let discard = json!([cluster.nodes[0].discard_json()]);
+    let mut document = cluster.document(1);
+    document["discard"] = discard;
+    cluster.nodes[0].process().freeze();
+    cluster.dictator.put_master(&document).expect(200);
+    cluster.nodes[0].process().thaw();
+    cluster.assert_settled(1);
+    cluster.move_to(0);
+    cluster.nodes[0].command("SET b 1");
+    cluster.assert_settled(0);
+    cluster.nodes[0].kill();
+    assert_problem(&cluster.dictator.put_master(&document), 409, "acting-master-unreachable");
+
+    // As docs/losslessness.md says: without the record, and with the living nodes alone.
+    cluster.dictator.stop();
+    std::fs::remove_dir_all(cluster.dictator.state_folder()).expect("the state folder");
+    cluster.dictator.start_again();
+    cluster.nodes[1].command("REPLICAOF NO ONE");
+    document["discard"] = json!([]);
+    document["slaves"].as_array_mut().expect("slaves").retain(|slave| *slave != cluster.nodes[0].json());
+    let receipt = cluster.dictator.put_master(&document).expect(200).json();
+    assert_eq!(receipt["outcome"], "established", "{receipt}");
+    assert_settled(&cluster.nodes[1], &[&cluster.nodes[2]]);
+    assert_eq!(cluster.nodes[1].command("GET b").text(), "1");
+    assert_takes_writes(&cluster.nodes[1]);
 }
 
 #[test]

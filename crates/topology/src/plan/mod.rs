@@ -11,6 +11,7 @@
 //! refusal comes before the first step that touches writes.
 
 mod acting;
+mod advice;
 mod checks;
 mod first;
 mod fitness;
@@ -154,28 +155,32 @@ pub fn plan(
     policy: &Policy,
 ) -> Result<Plan, Refusal> {
     let situation = Situation { wanted, observation, record, policy };
-    if record.intent.is_none() {
+    decide(&situation).map_err(|refusal| advice::followable(refusal, record))
+}
+
+fn decide(situation: &Situation<'_>) -> Result<Plan, Refusal> {
+    if situation.record.intent.is_none() {
         // An open hand-over is about its two parties and comes first; a mistake elsewhere in the document
         // must not keep both of them read-only.
-        checks::document(&situation)?;
+        checks::document(situation)?;
     }
-    checks::authorities(&situation)?;
-    let quiet = checks::quiet(&situation);
+    checks::authorities(situation)?;
+    let quiet = checks::quiet(situation);
     if !quiet.is_empty() {
         return Ok(Plan::again(quiet, Would::Repaired));
     }
-    let returned = strays::returned(&situation);
+    let returned = strays::returned(situation);
     if !returned.is_empty() {
         return Ok(Plan::again(returned, Would::Repaired));
     }
-    if let Some(intent) = &record.intent {
-        let steps = recover::recover(&situation, intent)?;
-        return Ok(Plan::again(strays::parked_first(&situation, steps), Would::Switched));
+    if let Some(intent) = &situation.record.intent {
+        let steps = recover::recover(situation, intent)?;
+        return Ok(Plan::again(strays::parked_first(situation, steps), Would::Switched));
     }
-    match acting::find(&situation)? {
-        acting::Acting::Node { node, adopt } => around(&situation, &node, adopt),
+    match acting::find(situation)? {
+        acting::Acting::Node { node, adopt } => around(situation, &node, adopt),
         acting::Acting::First { steps, would } => {
-            Ok(Plan::again(strays::parked_first(&situation, steps), would))
+            Ok(Plan::again(strays::parked_first(situation, steps), would))
         }
     }
 }
