@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use harness::proxy::{DEMOTION, PAUSE, PROMOTION};
+use harness::proxy::{Cut, DEMOTION, PAUSE, PROMOTION};
 use harness::redis::Persistence;
 
 use crate::cast::Cast;
@@ -45,6 +45,8 @@ pub(crate) enum Ill {
     ReplyLost,
     /// What it sends to its slaves does not arrive, although their links stay up.
     Stalled,
+    /// Nothing arrives, one way or both; only clients reach it.
+    Cut,
 }
 
 /// A part in a move of the master.
@@ -94,7 +96,7 @@ pub(crate) enum Fault {
 }
 
 /// Every fault with how often it is drawn, compared with the others.
-const CHANCES: [(Fault, u32); 24] = [
+const CHANCES: [(Fault, u32); 27] = [
     (Fault::NodeKilled(Part::Master), 6),
     (Fault::NodeKilled(Part::Target), 6),
     (Fault::NodeKilled(Part::Bystander), 4),
@@ -107,6 +109,9 @@ const CHANCES: [(Fault, u32); 24] = [
     (Fault::Wire(Part::Target, Ill::ReplyLost), 5),
     (Fault::Wire(Part::Bystander, Ill::ReplyLost), 2),
     (Fault::Wire(Part::Master, Ill::Stalled), 5),
+    (Fault::Wire(Part::Master, Ill::Cut), 5),
+    (Fault::Wire(Part::Target, Ill::Cut), 5),
+    (Fault::Wire(Part::Bystander, Ill::Cut), 3),
     (Fault::TargetLost, 6),
     (Fault::SlaveAway, 3),
     (Fault::DictatorKilled, 10),
@@ -146,6 +151,7 @@ impl Fault {
             Self::NodeFrozen(Part::Bystander) => "another slave frozen",
             Self::Wire(_, Ill::Held) => "command held back",
             Self::Wire(_, Ill::Stalled) => "replication stalled",
+            Self::Wire(_, Ill::Cut) => "node cut off from dictator and slaves",
             Self::Wire(..) => "command held back, its reply lost",
             Self::TargetLost => "target killed at its promotion",
             Self::SlaveAway => "slave away for several moves",
@@ -200,7 +206,7 @@ impl Fault {
         let longest_ms = match self {
             Self::SlaveAway => return Some((subject, ill, Duration::from_millis(chance.u64(3_000..8_000)))),
             Self::EtcdKilled | Self::EtcdFrozen | Self::DictatorFrozen => 4_000,
-            Self::NodeFrozen(_) => 2_500,
+            Self::NodeFrozen(_) | Self::Wire(_, Ill::Cut) => 2_500,
             _ => 1_500,
         };
         // Short ones are as likely as long ones: the interesting moments are milliseconds apart.
@@ -236,6 +242,10 @@ pub(crate) fn begin(cast: &mut Cast, subject: Subject, ill: Ill, chance: &mut Rn
         }
         (Subject::Node(index), _) => cast.nodes[index].redis.process().freeze(),
         (Subject::Wire(index), Ill::Stalled) => cast.nodes[index].proxy.stall_replication(true),
+        (Subject::Wire(index), Ill::Cut) => {
+            let cut = chance.choice([Cut::Towards, Cut::Back, Cut::Both]);
+            cast.nodes[index].proxy.cut(cut);
+        }
         (Subject::Wire(index), _) => {
             let patterns = [PAUSE, DEMOTION, PROMOTION, LOOK];
             cast.nodes[index].proxy.hold_at(patterns[chance.usize(0..patterns.len())]);
@@ -261,6 +271,7 @@ pub(crate) fn heal(cast: &mut Cast, trouble: &Trouble) {
         (Subject::Node(index), _) => cast.nodes[index].redis.process().thaw(),
         (Subject::Wire(index), Ill::ReplyLost) => cast.nodes[index].proxy.release_and_lose_the_reply(),
         (Subject::Wire(index), Ill::Stalled) => cast.nodes[index].proxy.stall_replication(false),
+        (Subject::Wire(index), Ill::Cut) => cast.nodes[index].proxy.cut(None),
         (Subject::Wire(index), _) => cast.nodes[index].proxy.release(),
         (Subject::Dictator(index), Ill::Dead) => cast.dictators[index].start_again(),
         (Subject::Dictator(index), _) => cast.dictators[index].process().thaw(),

@@ -7,6 +7,7 @@
 //!   something else that has to happen at just this moment, and releases it;
 //! - **stall replication**, so that slaves stay linked and learn nothing;
 //! - **lose the reply** of a command that it let through;
+//! - **cut** one direction or both, so that nothing arrives until the cut is healed, as TCP has it;
 //! - **rewrite replies**, to make a node look older, or its clock wrong, than any installed server is.
 //!
 //! Replies are only taken apart when something is to be rewritten, and never on a connection that
@@ -64,8 +65,20 @@ enum Fate {
     Drop,
 }
 
+/// A direction in which nothing arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// From whoever asks to the node.
+    Towards,
+    /// From the node to whoever asks.
+    Back,
+    /// Neither way.
+    Both,
+}
+
 struct State {
     hold: Hold,
+    cut: Option<Cut>,
     rewrite: Option<Rewrite>,
     stalled: bool,
     delay: Duration,
@@ -119,6 +132,7 @@ impl Proxy {
             stopping: AtomicBool::new(false),
             state: Mutex::new(State {
                 hold: Hold::No,
+                cut: None,
                 rewrite: None,
                 stalled: false,
                 delay: Duration::ZERO,
@@ -182,6 +196,12 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// Lets nothing arrive in a direction, or everything again. What was sent meanwhile arrives then.
+    pub fn cut(&self, cut: Option<Cut>) {
+        self.shared.lock().cut = cut;
+        self.shared.changed.notify_all();
+    }
+
     /// Lets everything arrive later by this much, in both directions, as over a long way.
     pub fn delay(&self, by: Duration) {
         self.shared.lock().delay = by;
@@ -198,6 +218,7 @@ impl Drop for Proxy {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.set(Hold::Released { lose_reply: true });
         self.stall_replication(false);
+        self.cut(None);
         for connection in self.shared.lock().connections.iter().filter_map(Weak::upgrade) {
             connection.end();
         }
@@ -220,6 +241,13 @@ impl Shared {
     fn wait_flowing(&self) {
         let state = self.lock();
         drop(self.changed.wait_while(state, |state| state.stalled).expect("the proxy's lock"));
+    }
+
+    /// Holds the calling thread while its direction is cut.
+    fn wait_open(&self, direction: Cut) {
+        let state = self.lock();
+        let is_cut = |state: &mut State| state.cut.is_some_and(|cut| cut == Cut::Both || cut == direction);
+        drop(self.changed.wait_while(state, is_cut).expect("the proxy's lock"));
     }
 
     /// Holds the calling thread if `bytes` are those waited for, and says what to do with them.
@@ -319,6 +347,7 @@ fn pump_commands(connected: &Connected, shared: &Shared, between: &Between) -> i
             Fate::PassAndMute => between.mute.store(true, Ordering::SeqCst),
             Fate::Drop => return Ok(()),
         }
+        shared.wait_open(Cut::Towards);
         to.write_all(&chunk[..length])?;
     }
 }
@@ -335,6 +364,7 @@ fn pump(mut from: impl Read, mut to: &TcpStream, shared: &Shared, between: &Betw
         if between.replication.load(Ordering::SeqCst) {
             shared.wait_flowing();
         }
+        shared.wait_open(Cut::Back);
         if !between.mute.load(Ordering::SeqCst) {
             to.write_all(&chunk[..length])?;
         }
@@ -352,6 +382,7 @@ fn pump_rewritten(
     while !between.replication.load(Ordering::SeqCst) {
         let reply = replies.receive()?;
         let reply = if between.replication.load(Ordering::SeqCst) { reply } else { rewrite(reply) };
+        shared.wait_open(Cut::Back);
         if !between.mute.load(Ordering::SeqCst) {
             to.write_all(&reply.encode())?;
         }
