@@ -21,7 +21,8 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use service::config::Secret;
-use tokio::net::TcpStream;
+use service::stream::Stream;
+use service::tls::{ClientTls, handshake_reason};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::Problem;
@@ -42,9 +43,13 @@ const ADDRESSES_MAX: usize = 4;
 /// The port of `http` (RFC 9110 section 4.2.1).
 const HTTP_PORT: u16 = 80;
 
-/// Where a daemon is: `http://host[:port][/path]`.
+/// The port of `https` (RFC 9110 section 4.2.2).
+const HTTPS_PORT: u16 = 443;
+
+/// Where a daemon is: `http://host[:port][/path]`, or `https`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    tls: bool,
     authority: String,
     host: String,
     port: u16,
@@ -58,30 +63,38 @@ impl Endpoint {
     /// What is expected, as a sentence.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str = "expected a URL such as http://10.0.0.2:8080";
-        if text.starts_with("https://") {
-            return Err("this build speaks no TLS; write http:// on a network you trust, or use a tunnel");
-        }
         let uri: Uri = text.parse().map_err(|_| EXPECTED)?;
         let authority = uri.authority().ok_or(EXPECTED)?;
-        if uri.scheme_str() != Some("http") || uri.query().is_some() || authority.host().is_empty() {
+        let tls = uri.scheme_str() == Some("https");
+        if !(tls || uri.scheme_str() == Some("http")) || uri.query().is_some() || authority.host().is_empty()
+        {
             return Err(EXPECTED);
         }
         if authority.as_str().contains('@') {
             return Err("a URL must not hold a user or password; use --token-file");
         }
         let port = match &authority.as_str()[authority.host().len()..] {
+            "" if tls => HTTPS_PORT,
             "" => HTTP_PORT,
             rest => rest.trim_start_matches(':').parse().ok().filter(|port| *port != 0).ok_or(EXPECTED)?,
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let path = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { authority: authority.to_string(), host, port, path })
+        Ok(Self { tls, authority: authority.to_string(), host, port, path })
+    }
+}
+
+impl Endpoint {
+    /// Whether it is `https`.
+    pub fn is_private(&self) -> bool {
+        self.tls
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "http://{}{}", self.authority, self.path)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(formatter, "{scheme}://{}{}", self.authority, self.path)
     }
 }
 
@@ -180,6 +193,8 @@ pub enum Reply {
 pub struct Client {
     endpoints: Vec<Endpoint>,
     token: Option<Secret>,
+    /// How to connect to endpoints of `https`.
+    tls: Option<ClientTls>,
     /// The longest wait that the operator accepts; reads have a deadline of their own as well.
     patience: Duration,
 }
@@ -188,7 +203,12 @@ impl Client {
     /// A client of the dictators.
     pub fn new(settings: &Settings) -> Self {
         let endpoints = settings.endpoints.clone();
-        Self { endpoints, token: settings.token.clone(), patience: settings.timeout }
+        Self {
+            endpoints,
+            token: settings.token.clone(),
+            tls: settings.tls.clone(),
+            patience: settings.timeout,
+        }
     }
 
     /// A client of one other daemon.
@@ -231,7 +251,7 @@ impl Client {
     /// Sends a request and waits for the head of its answer.
     async fn send(&self, endpoint: &Endpoint, ask: &Ask) -> Result<Response<Incoming>, NoAnswer> {
         let request = self.request(endpoint, ask).map_err(NoAnswer::NotConnected)?;
-        let stream = connect(endpoint).await.map_err(NoAnswer::NotConnected)?;
+        let stream = connect(endpoint, self.tls.as_ref()).await.map_err(NoAnswer::NotConnected)?;
         let exchange = async {
             let (mut sender, connection) =
                 http1::handshake(TokioIo::new(stream)).await.map_err(|error| innermost(&error))?;
@@ -282,7 +302,7 @@ fn lost(endpoint: &Endpoint, ask: &Ask, reason: &str) -> Failure {
     Failure::new(Code::Unfinished, text)
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<TcpStream, String> {
+async fn connect(endpoint: &Endpoint, tls: Option<&ClientTls>) -> Result<Stream, String> {
     let looked_up = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port));
     let addresses: Vec<SocketAddr> = match timeout(CONNECT_DEADLINE, looked_up).await {
         Ok(Ok(addresses)) => addresses.take(ADDRESSES_MAX).collect(),
@@ -291,13 +311,10 @@ async fn connect(endpoint: &Endpoint) -> Result<TcpStream, String> {
     };
     let mut reason = "the name has no address".to_owned();
     for address in addresses {
-        match timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Without it only a few milliseconds are lost.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => reason = error.to_string(),
+        let tls = tls.filter(|_| endpoint.tls).map(|tls| (tls, endpoint.host.as_str()));
+        match timeout(CONNECT_DEADLINE, service::client::connect(address, tls)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(told)) => reason = told,
             Err(_) => reason = format!("no connection within {} s", CONNECT_DEADLINE.as_secs()),
         }
     }
@@ -340,9 +357,13 @@ fn late(deadline: Duration) -> String {
     format!("no answer within {} ms", deadline.as_millis())
 }
 
-/// The innermost cause: "connection reset" says more than "error sending request".
-fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
+/// The innermost cause: "connection reset" says more than "error sending request". In TLS 1.3 the other side judges
+/// our certificate when we believe to be connected, so its no may come here.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(error) if error.get_ref().is_some() => handshake_reason(error, "its host"),
+        _ => error.source().map_or_else(|| error.to_string(), innermost),
+    }
 }
 
 #[cfg(test)]
@@ -374,7 +395,8 @@ mod tests {
         ] {
             assert!(Endpoint::parse(text).is_err(), "{text}");
         }
-        assert!(Endpoint::parse("https://a").unwrap_err().contains("TLS"));
+        let private = Endpoint::parse("https://a").unwrap();
+        assert_eq!((private.port, private.to_string().as_str()), (443, "https://a"));
         assert!(Endpoint::parse("http://u:p@a").unwrap_err().contains("password"));
     }
 }

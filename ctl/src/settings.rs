@@ -6,15 +6,18 @@
 //! endpoint, and that may be another cluster. The token is never a flag, because every user of the host
 //! can read command lines.
 
+mod proof;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use coordination::Endpoints;
 use service::config::{Secret, Setting, parse_duration};
+use service::tls::ClientTls;
 
 use crate::client::Endpoint;
 use crate::exit::Failure;
@@ -85,6 +88,24 @@ pub const SETTINGS: &[Setting] = &[
         ..Setting::BLANK
     },
     Setting {
+        flag: "ca-file",
+        value_name: "PATH",
+        help: "PEM file with the authority whose certificates are believed at https:// URLs",
+        ..Setting::BLANK
+    },
+    Setting {
+        flag: "client-cert",
+        value_name: "PATH",
+        help: "PEM file with our certificate for daemons that ask for one",
+        ..Setting::BLANK
+    },
+    Setting {
+        flag: "client-key",
+        value_name: "PATH",
+        help: "PEM file with that certificate's key",
+        ..Setting::BLANK
+    },
+    Setting {
         flag: "timeout",
         value_name: "DURATION",
         default: Some("150s"),
@@ -118,6 +139,8 @@ pub struct Settings {
     pub trigger_key: String,
     /// The bearer token.
     pub token: Option<Secret>,
+    /// How to connect to `https` endpoints.
+    pub tls: Option<ClientTls>,
     /// Longest wait for the answer to a change.
     pub timeout: Duration,
     /// The form of answers.
@@ -154,6 +177,8 @@ pub fn read(matches: &ArgMatches, environment: &BTreeMap<String, String>) -> Res
     let etcd = sources.etcd();
     let (topology_key, trigger_key) = sources.keys(cluster.as_deref());
     let token = sources.token();
+    let private = endpoints.iter().chain(&notify).find(|endpoint| endpoint.is_private());
+    let tls = sources.tls(private);
     let timeout = sources.one("timeout", parse_timeout);
     let format = sources.one("output", str::parse);
     let yes = matches.get_flag("yes") || sources.one("yes", parse_switch).unwrap_or(false);
@@ -166,6 +191,7 @@ pub fn read(matches: &ArgMatches, environment: &BTreeMap<String, String>) -> Res
             topology_key,
             trigger_key,
             token,
+            tls,
             timeout,
             format,
             yes,
@@ -234,26 +260,6 @@ impl Sources<'_> {
             self.mistakes.push(format!("{topology} is both the document's key and the trigger's"));
         }
         (topology, trigger)
-    }
-
-    fn token(&mut self) -> Option<Secret> {
-        let (place, secret) = if let Some((_, path)) = self.written("token-file").pop() {
-            (path.clone(), Secret::from_file(Path::new(&path)))
-        } else {
-            let text = self.environment.get(TOKEN_VARIABLE).or_else(|| self.file.get(TOKEN_VARIABLE));
-            let text = text.filter(|text| !text.is_empty())?;
-            (TOKEN_VARIABLE.to_owned(), Secret::new(text))
-        };
-        let secret = match secret {
-            Ok(secret) if secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) => return Some(secret),
-            Ok(_) => "holds a blank or another character that no token has".to_owned(),
-            Err(error) => match std::error::Error::source(&error) {
-                Some(cause) => format!("{error}: {cause}"),
-                None => error.to_string(),
-            },
-        };
-        self.mistakes.push(format!("the token in {place} {secret}"));
-        None
     }
 
     fn refuse_unknown_names(&mut self) {

@@ -11,6 +11,7 @@
 //! [`ANSWER_BYTES_MAX`]: crate::exchange::ANSWER_BYTES_MAX
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,12 +25,14 @@ use resolve::{ResolveError, Resolver};
 use serde::Serialize;
 use service::clock;
 use service::config::SecretSource;
+use service::files::FromFiles;
+use service::tls::ClientTls;
 use tokio::time::{Instant, timeout, timeout_at};
 use topology::{Address, NodeName};
 
 use crate::answer::{self, Told, Verdict};
 use crate::exchange::exchange;
-use crate::notify_url::{HTTP_PORT, NotifyUrl};
+use crate::notify_url::NotifyUrl;
 
 /// Deadline of asking for the version a receiver has.
 const ETAG_DEADLINE: Duration = Duration::from_secs(5);
@@ -97,8 +100,16 @@ pub struct Courier {
     /// Looks up services without a port, by the configured server.
     services: Option<Resolver>,
     deadline: Duration,
+    proof: Proof,
+}
+
+/// How receivers know us, and we them.
+#[derive(Clone, Debug, Default)]
+pub struct Proof {
     /// Shown to every receiver.
-    token: Option<SecretSource>,
+    pub token: Option<SecretSource>,
+    /// How to connect to those of `https`.
+    pub tls: Option<Arc<FromFiles<ClientTls>>>,
 }
 
 /// A courier that cannot be set up.
@@ -124,7 +135,7 @@ impl Courier {
         urls: Vec<NotifyUrl>,
         dns: Option<SocketAddr>,
         deadline: Duration,
-        token: Option<SecretSource>,
+        proof: Proof,
     ) -> Result<Self, CourierError> {
         let services = match dns {
             Some(server) => Some(Resolver::new(resolve::Settings {
@@ -135,7 +146,7 @@ impl Courier {
         };
         let system = Resolver::new(resolve::Settings::default())?;
         let first = vec![0; urls.len()];
-        Ok(Self { urls, first, system, services, deadline, token })
+        Ok(Self { urls, first, system, services, deadline, proof })
     }
 
     /// The URLs, in their order.
@@ -206,12 +217,12 @@ impl Courier {
     async fn resolve(&self, url: &NotifyUrl) -> Result<Vec<SocketAddr>, ResolveError> {
         if let Address::Ip(ip) = url.host {
             // The resolver would say the same after reading the files of the system.
-            return Ok(vec![SocketAddr::new(ip, url.port.unwrap_or(HTTP_PORT).get())]);
+            return Ok(vec![SocketAddr::new(ip, url.port.unwrap_or(url.port_default()).get())]);
         }
         match (&self.services, url.port) {
-            (Some(services), None) => services.resolve_service(&url.host, HTTP_PORT).await,
+            (Some(services), None) => services.resolve_service(&url.host, url.port_default()).await,
             (_, port) => {
-                let port = Some(port.unwrap_or(HTTP_PORT));
+                let port = Some(port.unwrap_or(url.port_default()));
                 self.system.resolve(&NodeName { address: url.host.clone(), port }).await
             }
         }
@@ -235,7 +246,7 @@ impl Courier {
             Ok(request) => request,
             Err(error) => return Outcome::NoAnswer(format!("the request cannot be written: {error}")),
         };
-        match exchange(instance, request).await {
+        match exchange(instance, self.tls_of(url), request).await {
             Ok(answer) => {
                 let status = answer.status;
                 let header = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -248,6 +259,12 @@ impl Courier {
         }
     }
 
+    /// How to connect to a URL: the name that the certificate must be for, and whom to believe.
+    fn tls_of(&self, url: &NotifyUrl) -> Option<(Arc<ClientTls>, String)> {
+        let tls = self.proof.tls.as_ref().filter(|_| url.tls)?;
+        Some((tls.get(), url.server_name()))
+    }
+
     /// What every request to a URL begins with.
     fn request(&self, method: Method, url: &NotifyUrl) -> Builder {
         let mut request = Request::builder()
@@ -256,7 +273,7 @@ impl Courier {
             .header(HOST, url.authority())
             .header(USER_AGENT, concat!("redis-dictator-observer/", env!("CARGO_PKG_VERSION")));
         // A token with other characters than a header takes does not pass the settings.
-        let token = self.token.as_ref().map(|token| format!("Bearer {}", token.get().expose()));
+        let token = self.proof.token.as_ref().map(|token| format!("Bearer {}", token.get().expose()));
         if let Some(Ok(mut value)) = token.map(|token| HeaderValue::from_str(&token)) {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
@@ -267,7 +284,8 @@ impl Courier {
     /// The version the receiver has, if it says.
     async fn etag(&self, url: &NotifyUrl, instance: SocketAddr) -> Option<HeaderValue> {
         let request = self.request(Method::GET, url).body(Full::default()).ok()?;
-        let answer = timeout(ETAG_DEADLINE, exchange(instance, request)).await.ok()?.ok()?;
+        let answer =
+            timeout(ETAG_DEADLINE, exchange(instance, self.tls_of(url), request)).await.ok()?.ok()?;
         answer.headers.get(ETAG).cloned()
     }
 }

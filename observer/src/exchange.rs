@@ -4,7 +4,9 @@
 //! proxies and cookies to be switched off, it did little that was wanted, and it could not be told to connect to
 //! a numeric address and to judge a certificate by the name in the URL.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use hyper::header::HeaderMap;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use service::client;
+use service::tls::{ClientTls, handshake_reason};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -46,8 +49,13 @@ impl Drop for Driven {
 ///
 /// # Errors
 /// What happened instead of an answer, as a part of a sentence.
-pub(crate) async fn exchange(instance: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-    let connecting = client::connect(instance);
+pub(crate) async fn exchange(
+    instance: SocketAddr,
+    tls: Option<(Arc<ClientTls>, String)>,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, String> {
+    let tls = tls.as_ref().map(|(tls, name)| (&**tls, name.as_str()));
+    let connecting = client::connect(instance, tls);
     let stream = match timeout(CONNECT_DEADLINE, connecting).await {
         Ok(connected) => connected.map_err(|reason| format!("not connected: {reason}"))?,
         Err(_) => return Err(format!("not connected within {} ms", CONNECT_DEADLINE.as_millis())),
@@ -80,7 +88,11 @@ async fn beginning_of(response: Response<Incoming>) -> Vec<u8> {
     body
 }
 
-/// The innermost cause: "connection refused" says more than "error sending request".
-fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
+/// The innermost cause: "connection refused" says more than "error sending request". In TLS 1.3 the other side
+/// judges our certificate when we believe to be connected, so its no may come here.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) if error.get_ref().is_some() => handshake_reason(error, "its host"),
+        _ => error.source().map_or_else(|| error.to_string(), innermost),
+    }
 }

@@ -92,7 +92,7 @@ pub async fn run(
     let mut metrics = Metrics::new(settings::PROGRAM.name, settings::PROGRAM.version);
     let counters = ObserverMetrics::register(metrics.registry(), config.notify.len());
     let courier =
-        Courier::new(config.notify.clone(), config.dns, config.notify_timeout, config.notify_token.clone())?;
+        Courier::new(config.notify.clone(), config.dns, config.notify_timeout, config.proof.clone())?;
     let source = Source::start(&config.source, state_dir, shutdown.clone());
     let health = source.health();
     let (status_sender, status) = watch::channel(Status::default());

@@ -6,7 +6,7 @@
 //! a backslash or a line break, is to be refused at the start instead.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -17,9 +17,13 @@ pub const HTTP_PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 /// Longer URLs are a mistake.
 const URL_BYTES_MAX: usize = 2048;
 
-/// An `http` URL to PUT documents to.
+/// The port of `https` (RFC 9110 section 4.2.2).
+pub const HTTPS_PORT: NonZeroU16 = NonZeroU16::new(443).unwrap();
+/// An `http` or `https` URL to PUT documents to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifyUrl {
+    /// Whether it is `https`.
+    pub tls: bool,
     /// The host.
     pub host: Address,
     /// The port, if one was written.
@@ -31,11 +35,8 @@ pub struct NotifyUrl {
 /// Why a text is not a URL that can be notified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotifyUrlError {
-    /// `https`.
-    #[error("https is not supported by this build; use http:// on a network you trust")]
-    Tls,
-    /// Not `http` at all.
-    #[error("only http:// can be notified, as in http://127.0.0.1:8080/master")]
+    /// Neither `http` nor `https`.
+    #[error("only http:// and https:// can be notified, as in http://127.0.0.1:8080/master")]
     Scheme,
     /// Nothing between the slashes.
     #[error("the URL names no host; write it like http://127.0.0.1:8080/master")]
@@ -65,11 +66,11 @@ impl FromStr for NotifyUrl {
             return Err(NotifyUrlError::Text);
         }
         let (scheme, rest) = text.split_once("://").ok_or(NotifyUrlError::Scheme)?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => return Err(NotifyUrlError::Tls),
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
             _ => return Err(NotifyUrlError::Scheme),
-        }
+        };
         let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
         if authority.contains('@') {
@@ -80,7 +81,7 @@ impl FromStr for NotifyUrl {
         }
         let (host, port) = split_port(authority)?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { host: parse_host(host)?, port, path })
+        Ok(Self { tls, host: parse_host(host)?, port, path })
     }
 }
 
@@ -131,15 +132,24 @@ impl NotifyUrl {
         }
     }
 
-    /// The same URL at one of its addresses.
-    pub fn at(&self, address: SocketAddr) -> String {
-        format!("http://{address}{}", self.path)
+    /// The port of its scheme.
+    pub fn port_default(&self) -> NonZeroU16 {
+        if self.tls { HTTPS_PORT } else { HTTP_PORT }
+    }
+
+    /// The name that the server's certificate has to be for: the host as written.
+    pub fn server_name(&self) -> String {
+        self.host.to_string()
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
     }
 }
 
 impl fmt::Display for NotifyUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "http://{}{}", self.authority(), self.path)
+        write!(formatter, "{}://{}{}", self.scheme(), self.authority(), self.path)
     }
 }
 
@@ -157,13 +167,17 @@ mod tests {
             ("http://dictator?wait=links", None, "http://dictator/?wait=links"),
             ("http://[::1]:8081/dns", Some(8081), "http://[::1]:8081/dns"),
             ("http://[::1]/dns", None, "http://[::1]/dns"),
+            ("https://dictator.docker/dns", None, "https://dictator.docker/dns"),
         ] {
             let url: NotifyUrl = text.parse().unwrap();
             assert_eq!(url.port.map(NonZeroU16::get), port, "{text}");
             assert_eq!(url.to_string(), shown);
         }
         let url: NotifyUrl = "http://dictator/clusters/a/master".parse().unwrap();
-        assert_eq!(url.at("10.0.0.4:8080".parse().unwrap()), "http://10.0.0.4:8080/clusters/a/master");
+        assert_eq!((url.path.as_str(), url.port_default()), ("/clusters/a/master", HTTP_PORT));
+        let url: NotifyUrl = "https://[::1]/master".parse().unwrap();
+        assert_eq!((url.server_name().as_str(), url.port_default()), ("::1", HTTPS_PORT));
+        let url: NotifyUrl = "http://dictator/clusters/a/master".parse().unwrap();
         assert_eq!(url.authority(), "dictator");
     }
 
@@ -173,7 +187,6 @@ mod tests {
             ("ftp://dictator/master", NotifyUrlError::Scheme),
             ("dictator:8080/master", NotifyUrlError::Scheme),
             ("", NotifyUrlError::Scheme),
-            ("https://dictator/master", NotifyUrlError::Tls),
             ("http://", NotifyUrlError::NoHost),
             ("http:///master", NotifyUrlError::NoHost),
             ("http://:8080/master", NotifyUrlError::NoHost),

@@ -10,8 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coordination::Endpoints;
-use service::config::{Common, Exit, Program, Reader, SecretSource, Setting, Sound};
+use service::config::{ClientTlsFlags, Common, Exit, Program, Reader, Setting, Sound};
 
+use topology::Address;
+
+use crate::deliver::Proof;
 use crate::notify_url::NotifyUrl;
 
 /// Most URLs in a chain.
@@ -24,6 +27,14 @@ const DNS_PORT: u16 = 53;
 const TOKEN_CREDENTIAL: &str = "notify-token";
 /// Where it comes from if there is no credential either.
 const TOKEN_VARIABLE: &str = "OBSERVER_NOTIFY_TOKEN";
+
+/// The flags for `https` URLs.
+const NOTIFY_TLS: ClientTlsFlags = ClientTlsFlags {
+    what: "certificates for --notify",
+    authority: "notify-ca-file",
+    certificate: "notify-cert",
+    key: "notify-key",
+};
 
 /// The table.
 pub const PROGRAM: Program = Program {
@@ -99,6 +110,24 @@ pub const PROGRAM: Program = Program {
             ..Setting::BLANK
         },
         Setting {
+            flag: "notify-ca-file",
+            value_name: "PATH",
+            help: "PEM file with the authority whose certificates are believed at https:// URLs",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "notify-cert",
+            value_name: "PATH",
+            help: "PEM file with our certificate for URLs that ask for one",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "notify-key",
+            value_name: "PATH",
+            help: "PEM file with that certificate's key",
+            ..Setting::BLANK
+        },
+        Setting {
             flag: "notify-timeout",
             value_name: "DURATION",
             default: Some("40s"),
@@ -133,8 +162,8 @@ pub struct Config {
     pub notify: Vec<NotifyUrl>,
     /// The name server for URLs without a port.
     pub dns: Option<SocketAddr>,
-    /// What is shown to every URL.
-    pub notify_token: Option<SecretSource>,
+    /// How those who are notified know us, and we them.
+    pub proof: Proof,
     /// Deadline of each URL.
     pub notify_timeout: Duration,
     /// Interval of retries after a no.
@@ -184,7 +213,7 @@ where
     let source = take_source(&mut reader);
     let notify = take_notify(&mut reader);
     let dns = take_dns(&mut reader);
-    let notify_token = reader.token_source("notify-token-file", TOKEN_CREDENTIAL, TOKEN_VARIABLE);
+    let proof = take_proof(&mut reader, notify.as_deref().unwrap_or_default());
     let notify_timeout = take_positive(&mut reader, "notify-timeout");
     let slow_retry = take_positive(&mut reader, "slow-retry");
     let accept_revision = reader.take::<u64>("accept-revision");
@@ -194,7 +223,7 @@ where
             source: source?,
             notify: notify?,
             dns,
-            notify_token,
+            proof,
             notify_timeout: notify_timeout?,
             slow_retry: slow_retry?,
             accept_revision,
@@ -277,6 +306,19 @@ fn take_notify(reader: &mut Reader) -> Option<Vec<NotifyUrl>> {
         }
     }
     (urls.len() == written.len()).then_some(urls)
+}
+
+/// How those who are notified know us, and we them.
+fn take_proof(reader: &mut Reader, urls: &[NotifyUrl]) -> Proof {
+    let token = reader.token_source("notify-token-file", TOKEN_CREDENTIAL, TOKEN_VARIABLE);
+    let private = urls.iter().find(|url| url.tls).map(ToString::to_string);
+    let tls = reader.client_tls(NOTIFY_TLS, private.as_deref()).map(|files| files.tls);
+    let open = |url: &&NotifyUrl| !url.tls && !matches!(url.host, Address::Ip(ip) if ip.is_loopback());
+    if let Some(url) = urls.iter().find(open).filter(|_| token.is_some()) {
+        reader
+            .warning(format!("the token is sent to {url} in clear text; use https:// and --notify-ca-file"));
+    }
+    Proof { token, tls }
 }
 
 /// A URL as it may be printed: without what stands before an `@`.
@@ -382,7 +424,7 @@ mod tests {
             (&["--retrigger", "/t"][..], "it would loop for ever"),
             (&["--read", "/d", "--retrigger", "/d"], "overwrite the document"),
             (&["--file", "/x"], "instead of etcd"),
-            (&["--notify", "ftp://a/"], "only http://"),
+            (&["--notify", "ftp://a/"], "only http:// and https://"),
             (&["--notify", "http:///a"], "names no host"),
             (&["--notify", "http://u:hunter2@a/"], "user name or password"),
             (&["--notify", "http://127.0.0.1:8081/dns"], "the same URL twice"),

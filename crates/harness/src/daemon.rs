@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binaries::binary;
+use crate::certificates::{Authority, Pair, Trust};
 use crate::dns::{self, Message, RecordType};
 use crate::http::{Http, HttpAnswer};
 use crate::logs::{self, Allowed};
@@ -42,6 +43,8 @@ pub struct DaemonOptions {
     pub arguments: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// Whom the harness believes when it asks the daemon by TLS; without it, it asks in clear text.
+    trust: Option<Trust>,
     allowed: Vec<Allowed>,
 }
 
@@ -72,6 +75,13 @@ impl DaemonOptions {
         self
     }
 
+    /// With a certificate of this authority on the HTTP face, which the harness then asks by TLS.
+    #[must_use]
+    pub fn private(mut self, authority: &Authority, pair: &Pair) -> Self {
+        self.trust = Some(authority.trust());
+        self.flag("--tls-cert", pair.certificate()).flag("--tls-key", pair.key())
+    }
+
     /// Announces WARN or ERROR lines that contain `part`, and says why a human is rightly told.
     #[must_use]
     pub fn allow_log(mut self, part: &str, reason: &str) -> Self {
@@ -85,6 +95,7 @@ impl DaemonOptions {
 pub struct Daemon {
     process: Process,
     http: Http,
+    private: bool,
     dns: SocketAddr,
     allowed: Vec<Allowed>,
     folder: TempDir,
@@ -176,7 +187,15 @@ impl Daemon {
             folder: folder.path().into(),
             log: folder.path().join(format!("{program}.log")),
         });
-        Self { process, http: Http::new(http), dns, allowed: options.allowed.clone(), folder }
+        let client = options.trust.map_or_else(|| Http::new(http), |trust| Http::private(http, trust));
+        Self {
+            process,
+            http: client,
+            private: options.trust.is_some(),
+            dns,
+            allowed: options.allowed.clone(),
+            folder,
+        }
     }
 
     /// A client of its HTTP face.
@@ -184,9 +203,10 @@ impl Daemon {
         self.http
     }
 
-    /// `http://127.0.0.1:port/path`.
+    /// `http://127.0.0.1:port/path`, or `https`.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.http.address())
+        let scheme = if self.private { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.http.address())
     }
 
     /// Where dnsd answers DNS; nothing listens there for the other daemons.

@@ -5,9 +5,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+
+use crate::certificates::Trust;
 
 /// How long an answer may take: longer than a dictator's default apply timeout of 30 s.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
@@ -18,6 +23,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub struct Http {
     address: SocketAddr,
+    trust: Option<Trust>,
 }
 
 /// What a server answered.
@@ -34,7 +40,12 @@ pub struct HttpAnswer {
 impl Http {
     /// A client of the server at `address`; connects per request.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address }
+        Self { address, trust: None }
+    }
+
+    /// The same by TLS, believing this authority.
+    pub fn private(address: SocketAddr, trust: Trust) -> Self {
+        Self { address, trust: Some(trust) }
     }
 
     /// Where requests go.
@@ -108,16 +119,23 @@ impl Http {
     /// When the connection fails or the server neither answers nor closes in time. A server that
     /// answers and then resets the connection (it had not read everything) is no error.
     pub fn raw(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&self.address, CONNECT_DEADLINE)?;
+        let stream = TcpStream::connect_timeout(&self.address, CONNECT_DEADLINE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
-        let sent = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        match stream.read_to_end(&mut answer) {
-            Err(error) if answer.is_empty() => Err(sent.err().unwrap_or(error)),
-            _ => Ok(answer),
-        }
+        let Some(trust) = self.trust else { return exchange(stream, bytes) };
+        let name = ServerName::from(self.address.ip());
+        let session = ClientConnection::new(Arc::clone(trust), name).map_err(io::Error::other)?;
+        exchange(StreamOwned::new(session, stream), bytes)
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let sent = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Err(error) if answer.is_empty() => Err(sent.err().unwrap_or(error)),
+        _ => Ok(answer),
     }
 }
 

@@ -22,6 +22,7 @@
 )]
 
 pub mod binaries;
+pub mod certificates;
 pub mod cluster;
 pub mod daemon;
 pub mod dns;

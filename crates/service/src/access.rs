@@ -10,6 +10,7 @@ use axum::extract::Request;
 use crate::auth::{self, Asker, Tokens};
 use crate::files::FromFiles;
 use crate::problem::Problem;
+use crate::tls::ServerTls;
 
 /// The common name of the client certificate that a connection was opened with. An extension of its requests.
 #[derive(Clone, Debug)]
@@ -19,17 +20,34 @@ pub(crate) struct PeerName(pub(crate) Arc<str>);
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     tokens: Option<Arc<FromFiles<Tokens>>>,
+    tls: Option<Arc<FromFiles<ServerTls>>>,
+    /// Whether a client certificate is an identity.
+    certificates: bool,
 }
 
 impl Access {
-    /// With the tokens of a file.
-    pub fn new(tokens: Option<Arc<FromFiles<Tokens>>>) -> Self {
-        Self { tokens }
+    /// With the tokens of a file, by TLS, and with client certificates as identities.
+    pub fn new(
+        tokens: Option<Arc<FromFiles<Tokens>>>,
+        tls: Option<Arc<FromFiles<ServerTls>>>,
+        certificates: bool,
+    ) -> Self {
+        Self { tokens, tls, certificates }
+    }
+
+    /// Whether connections are private.
+    pub fn is_private(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What connections are accepted with now, if by TLS.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.as_ref().map(|tls| tls.get())
     }
 
     /// Whether anybody has to say who they are.
     pub fn is_guarded(&self) -> bool {
-        self.tokens.is_some()
+        self.tokens.is_some() || self.certificates
     }
 
     /// Who asks, if they may ask this.

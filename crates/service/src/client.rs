@@ -6,14 +6,24 @@
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
-/// Connects to a numeric address. The caller sets the deadline.
+use crate::stream::Stream;
+use crate::tls::ClientTls;
+
+/// Connects to a numeric address; by TLS if `tls` says how, and to whom by name. The caller sets the deadline.
 ///
 /// # Errors
 /// What happened instead, as a part of a sentence.
-pub async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+pub async fn connect(address: SocketAddr, tls: Option<(&ClientTls, &str)>) -> Result<Stream, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     // Without it only a few milliseconds are lost.
     let _ = stream.set_nodelay(true);
-    Ok(stream)
+    match tls {
+        None => Ok(Stream::Plain(stream)),
+        Some((tls, name)) => {
+            let stream = tls.connect(stream, name).await?;
+            Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+        }
+    }
 }

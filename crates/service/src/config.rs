@@ -42,6 +42,7 @@
 //! assert_eq!(sound.config.ttl.as_millis(), 300);
 //! ```
 
+mod client_tls;
 mod command;
 mod common;
 mod reader;
@@ -56,6 +57,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+pub use client_tls::{ClientTlsFiles, ClientTlsFlags};
 pub use reader::{Reader, Sound};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use value::{DnsServer, HttpListen, parse_duration};
@@ -154,7 +156,7 @@ pub struct Common {
     pub listen: SocketAddr,
     /// Serving without authentication beyond loopback was permitted (`--insecure-no-auth`).
     pub insecure_no_auth: bool,
-    /// Who is let in (`--tokens-file`).
+    /// Who is let in, and whether connections are private (`--tokens-file`, `--tls-cert`, `--tls-client-ca`).
     pub access: Access,
     /// What is made of files and kept fresh.
     pub files: KeptFiles,

@@ -5,6 +5,8 @@
 //! is in force is replaced only by something that is sound: a file that is gone, or half written, is told and
 //! changes nothing.
 //!
+//! Certificates are files, too, which are read with their keys; see [`crate::tls`].
+//!
 //! Watching by inotify was left out: mounts of secrets replace a link two folders up, network file systems
 //! tell nothing, and reading a few kilobytes every few seconds costs less than the exceptions would.
 

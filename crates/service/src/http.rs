@@ -17,10 +17,10 @@
 //! the form of errors. It stands outside the router, not inside as an axum layer, because axum adds
 //! `Allow` to its 405 after the layers have run.
 //!
-//! Left out: HTTP/2 (its prior knowledge preface is answered by closing) and TLS (a proxy or a tunnel
-//! does it; the default address is loopback). tower-http has layers for a part of this, but not for the
+//! Left out: HTTP/2 (its prior knowledge preface is answered by closing). tower-http has layers for a part of this, but not for the
 //! part below the request, and two places with limits are harder to reason about than one.
 
+mod accept;
 mod body;
 mod connection;
 mod door;

@@ -27,4 +27,6 @@ pub mod network;
 pub mod notify;
 pub mod problem;
 pub mod shutdown;
+pub mod stream;
 pub mod telemetry;
+pub mod tls;

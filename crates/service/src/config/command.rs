@@ -24,6 +24,24 @@ pub(super) fn common_settings(program: &Program) -> Vec<Setting> {
             ..Setting::BLANK
         },
         Setting {
+            flag: "tls-cert",
+            value_name: "PATH",
+            help: "PEM file with the certificate and its chain with which the HTTP interface speaks TLS",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "tls-key",
+            value_name: "PATH",
+            help: "PEM file with that certificate's key",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "tls-client-ca",
+            value_name: "PATH",
+            help: "PEM file with the authority of clients, whose certificates then say who they are",
+            ..Setting::BLANK
+        },
+        Setting {
             flag: "insecure-no-auth",
             help: "Permit --listen beyond loopback although nobody is authenticated",
             ..Setting::BLANK

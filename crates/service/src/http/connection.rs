@@ -17,13 +17,14 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::HttpLimits;
 use super::watched::Watched;
+use super::{HttpLimits, accept};
+use crate::access::PeerName;
 
 /// After our side has ended, how long what the client still sends is read away.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -78,9 +79,18 @@ pub(super) async fn serve(
     shutdown: CancellationToken,
     cut: CancellationToken,
 ) {
+    let opened = tokio::select! {
+        biased;
+        () = cut.cancelled() => return,
+        () = shutdown.cancelled() => return,
+        opened = accept::open(stream, &limits.access, limits.header_read_timeout) => opened,
+    };
+    let Some((stream, peer)) = opened else { return };
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch), limits.write_stall_timeout));
     let asked = Arc::clone(&watch);
-    let service = service_fn(move |request| Box::pin(answer(router.clone(), Arc::clone(&asked), request)));
+    let service = service_fn(move |request| {
+        Box::pin(answer(router.clone(), Arc::clone(&asked), peer.clone(), request))
+    });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout)
@@ -120,7 +130,7 @@ const HYPER_BUFFER_BYTES_MIN: usize = 8192;
 
 /// Ends our side and reads the client's rest away for a moment, so that the kernel has no reason to reset
 /// the connection before the client has read the answer.
-async fn linger(mut stream: TcpStream) {
+pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_err() {
         return;
     }
@@ -141,11 +151,15 @@ async fn linger(mut stream: TcpStream) {
 async fn answer(
     router: Router,
     watch: Arc<Watch>,
+    peer: Option<PeerName>,
     mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let activity = if request.body().is_end_stream() { WORKING } else { READING };
     watch.activity.store(activity, Ordering::Relaxed);
     request.extensions_mut().insert(Arc::clone(&watch));
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
+    }
     let response = router.oneshot(request.map(Body::new)).await?;
     watch.activity.store(WORKING, Ordering::Relaxed);
     Ok(response.map(|body| Body::new(Answering { body, watch })))

@@ -16,14 +16,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::connection::Watch;
+use crate::stream::Stream;
 
 /// A socket whose traffic is watched.
 pub(super) struct Watched {
-    stream: TcpStream,
+    stream: Stream,
     watch: Arc<Watch>,
     scanner: Scanner,
     write_stall_timeout: Duration,
@@ -32,11 +32,11 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>, write_stall_timeout: Duration) -> Self {
+    pub(super) fn new(stream: Stream, watch: Arc<Watch>, write_stall_timeout: Duration) -> Self {
         Watched { stream, watch, scanner: Scanner::default(), write_stall_timeout, stall: None }
     }
 
-    pub(super) fn into_inner(self) -> TcpStream {
+    pub(super) fn into_inner(self) -> Stream {
         self.stream
     }
 
