@@ -110,7 +110,7 @@ cat >"$layout/index.json" <<JSON
   "manifests": [{
     "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "$manifest", "size": $(size "$folder/manifest.json"),
     "platform": {"architecture": "amd64", "os": "linux"},
-    "annotations": {"org.opencontainers.image.ref.name": "$version"}
+    "annotations": {"org.opencontainers.image.ref.name": "redis-dictator:$version"}
   }]
 }
 JSON

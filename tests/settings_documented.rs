@@ -56,3 +56,24 @@ fn every_setting_is_documented_and_every_documented_setting_exists() {
         }
     }
 }
+
+/// Who comes from an earlier tool finds each of its variables and flags, with what became of it.
+#[test]
+fn every_earlier_name_is_in_the_page_for_those_who_come_from_there() {
+    let read = |page: &str| std::fs::read_to_string(workspace().join("docs").join(page)).expect("a page");
+    let (settings, migration) = (read("settings.md"), read("migration.md"));
+    let rows = settings.lines().filter(|line| line.starts_with("| `--"));
+    let last = rows.filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit('|').next());
+    let quoted = last.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let earlier: BTreeSet<&str> = quoted
+        .filter(|name| {
+            let shouted = name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            let ours = ["DICTATOR_", "DNSD_", "OBSERVER_"].iter().any(|prefix| name.starts_with(prefix));
+            shouted && !ours
+        })
+        .collect();
+    assert!(earlier.len() > 12, "{earlier:?}");
+    for name in earlier {
+        assert!(migration.contains(&format!("`{name}`")), "docs/migration.md does not tell {name}");
+    }
+}
