@@ -50,6 +50,15 @@ pub async fn write(path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) -> io::R
     blocking(move || write_now(&path, &bytes)).await
 }
 
+/// Removes the file. That there is none is no error.
+///
+/// # Errors
+/// Whatever the file system says.
+pub async fn remove(path: impl Into<PathBuf>) -> io::Result<()> {
+    let path = path.into();
+    blocking(move || remove_now(&path)).await
+}
+
 /// The file's content, or `None` if there is no such file.
 ///
 /// # Errors
@@ -57,6 +66,14 @@ pub async fn write(path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>) -> io::R
 pub async fn read(path: impl Into<PathBuf>) -> io::Result<Option<Vec<u8>>> {
     let path = path.into();
     blocking(move || read_now(&path)).await
+}
+
+/// The same on this thread, for those who read thousands of files on threads of their own.
+///
+/// # Errors
+/// As from [`read`].
+pub fn read_blocking(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    read_now(path)
 }
 
 /// Makes the folder if it is missing, and proves by writing a file that it can be written to.
@@ -98,10 +115,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 
 #[allow(clippy::disallowed_methods, reason = "this module is the one that makes renames durable")]
 fn write_now(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(TEMPORARY_SUFFIX);
     let temporary = folder.join(name);
@@ -111,6 +125,21 @@ fn write_now(path: &Path, bytes: &[u8]) -> io::Result<()> {
     drop(file);
     fs::rename(&temporary, path)?;
     File::open(folder)?.sync_all()
+}
+
+fn remove_now(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // Synced in any case: an earlier removal may have failed after the first of the two steps.
+        _ => File::open(folder_of(path))?.sync_all(),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 fn read_now(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -141,6 +170,18 @@ mod tests {
         assert_eq!(read(&path).await.unwrap().unwrap(), b"second");
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["record.json"], "nothing temporary is left");
+    }
+
+    #[tokio::test]
+    async fn what_was_removed_is_not_there_and_can_be_removed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record.json");
+        write(&path, "content").await.unwrap();
+        for _ in 0..2 {
+            remove(&path).await.unwrap();
+            assert_eq!(read(&path).await.unwrap(), None);
+        }
+        assert!(remove(folder.path()).await.is_err(), "a folder is no file of ours");
     }
 
     #[tokio::test]
