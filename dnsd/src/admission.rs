@@ -99,13 +99,7 @@ pub fn admit(
     revision: Option<u64>,
     if_match: Option<&IfMatch>,
 ) -> Result<u64, Refusal> {
-    let serial = current.map(|current| current.serial);
-    let matched = match (if_match, serial) {
-        (None, _) => false,
-        (Some(IfMatch::Any), Some(_)) => true,
-        (Some(IfMatch::Tags(tags)), Some(serial)) if tags.contains(&entity_tag(serial)) => true,
-        (Some(_), serial) => return Err(Refusal::PreconditionFailed { serial }),
-    };
+    let matched = check(current.map(|current| current.serial), if_match)?;
     let Some(current) = current else { return Ok(revision.unwrap_or(0)) };
     match revision {
         None => Ok(current.revision),
@@ -116,6 +110,19 @@ pub fn admit(
             Err(Refusal::RevisionConflict { revision: given })
         }
         Some(given) => Ok(given),
+    }
+}
+
+/// Whether the precondition names what is in force; false if there is none.
+///
+/// # Errors
+/// [`Refusal::PreconditionFailed`] if it names something else.
+pub fn check(serial: Option<u32>, if_match: Option<&IfMatch>) -> Result<bool, Refusal> {
+    match (if_match, serial) {
+        (None, _) => Ok(false),
+        (Some(IfMatch::Any), Some(_)) => Ok(true),
+        (Some(IfMatch::Tags(tags)), Some(serial)) if tags.contains(&entity_tag(serial)) => Ok(true),
+        (Some(_), serial) => Err(Refusal::PreconditionFailed { serial }),
     }
 }
 

@@ -6,24 +6,21 @@
 
 mod discovery;
 mod dns;
+mod zones;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hickory_proto::rr::Name;
 use service::config::{Common, DnsServer, Exit, Program, Secret, Setting, Sound, parse_duration};
 
 pub use discovery::{Discovery, Seeds};
 pub use dns::DnsFace;
 
+use crate::clusters::Below;
 use crate::zone::ZoneSettings;
 
-/// Longest domain, in bytes: leaves room for `_redis._tcp.slaves.` and for a label of 63 below `slaves.`.
-const DOMAIN_BYTES_MAX: usize = 160;
-/// Longest TTL, in seconds. Clients follow a switch after TTL at the earliest; beyond this nobody would
-/// call it following.
-const TTL_S_MAX: u64 = 3_600;
 /// Shortest interval of looking names up again, in milliseconds: shorter ones would load name servers.
 const REFRESH_MS_MIN: u64 = 100;
 
@@ -95,6 +92,19 @@ pub const PROGRAM: Program = Program {
             flag: "cluster",
             value_name: "NAME",
             help: "Name of the cluster in PUT /clusters/NAME/dns; default: the domain's first label",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "domain-suffix",
+            value_name: "DOMAIN",
+            help: "Publish many clusters, each as NAME.DOMAIN, instead of --domain",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "clusters-max",
+            value_name: "COUNT",
+            default: Some("10000"),
+            help: "Most clusters below --domain-suffix",
             ..Setting::BLANK
         },
         Setting {
@@ -223,8 +233,8 @@ pub struct Config {
     pub dns_listen: SocketAddr,
     /// How it is answered.
     pub dns: DnsFace,
-    /// The zone.
-    pub zone: ZoneSettings,
+    /// What is published.
+    pub zones: Zones,
     /// How often names are looked up again.
     pub refresh_interval: Duration,
     /// How names are looked up.
@@ -243,6 +253,24 @@ pub struct Config {
 const SENTINEL_CREDENTIAL: &str = "sentinel-password";
 /// Where it comes from if there is no credential either.
 const SENTINEL_VARIABLE: &str = "DNSD_SENTINEL_PASSWORD";
+
+/// One zone, or many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Zones {
+    /// One, whose name is given.
+    One(ZoneSettings),
+    /// As many as there are documents for.
+    Many(Below),
+}
+
+impl fmt::Display for Zones {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(zone) => zone.domain.fmt(formatter),
+            Self::Many(below) => write!(formatter, "*.{}", below.suffix),
+        }
+    }
+}
 
 impl AsRef<Common> for Config {
     fn as_ref(&self) -> &Common {
@@ -265,13 +293,6 @@ where
         text.parse::<SocketAddr>().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:5300")
     });
     let dns = dns::take(&mut reader);
-    let domain = reader.take_with("domain", parse_domain);
-    let cluster = if reader.is_set("cluster") {
-        reader.take_with("cluster", parse_cluster)
-    } else {
-        domain.as_ref().map(first_label)
-    };
-    let ttl_s = reader.take_with("ttl", parse_ttl);
     let refresh_interval = reader.take_with("ttl-refresh", parse_refresh);
     let name_servers: Vec<DnsServer> = reader.take_list("nameservers");
     let resolver = resolve::Settings {
@@ -288,19 +309,17 @@ where
     let peers: Vec<SocketAddr> = reader.take_list("peers");
     let sentinel_password = reader.secret("sentinel-password-file", SENTINEL_CREDENTIAL, SENTINEL_VARIABLE);
     let discovery = discovery::take(&mut reader);
+    let zones = zones::take(&mut reader, dns_listen);
     if reader.environment().get("ETCD_PEERS").is_some_and(|peers| !peers.is_empty()) {
         reader
             .warning("ETCD_PEERS is not needed: dnsd answers DNS itself; --skydns-etcd writes to etcd for other name servers");
     }
     let config = (|| {
-        let (dns_listen, domain) = (dns_listen?, domain?);
-        let server_ips = Some(dns_listen.ip()).filter(|ip| !ip.is_unspecified()).into_iter().collect();
-        let zone = ZoneSettings { cluster: cluster?, domain, ttl_s: ttl_s?, server_ips };
         Some(Config {
             common: common?,
-            dns_listen,
+            dns_listen: dns_listen?,
             dns: dns?,
-            zone,
+            zones: zones?,
             refresh_interval: refresh_interval?,
             resolver,
             sentinel_listen,
@@ -310,45 +329,6 @@ where
         })
     })();
     reader.finish(config)
-}
-
-fn parse_domain(text: &str) -> Result<Name, String> {
-    let topology::Address::Name(text) =
-        text.parse::<topology::Address>().map_err(|error| error.to_string())?
-    else {
-        return Err("expected a domain, not an IP address".to_owned());
-    };
-    if text.len() > DOMAIN_BYTES_MAX {
-        return Err(format!(
-            "{} bytes long; names are put in front of it, so at most {DOMAIN_BYTES_MAX}",
-            text.len()
-        ));
-    }
-    let mut name = Name::from_ascii(&text).map_err(|error| error.to_string())?;
-    name.set_fqdn(true);
-    Ok(name)
-}
-
-fn parse_cluster(text: &str) -> Result<String, &'static str> {
-    let sound = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
-    if text.chars().all(sound) && text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected letters, digits, `-`, `_` and `.`, beginning with a letter or digit")
-    }
-}
-
-fn first_label(domain: &Name) -> String {
-    domain.to_ascii().split('.').next().unwrap_or_default().to_owned()
-}
-
-/// Seconds, as the original's variable has them, or a duration.
-fn parse_ttl(text: &str) -> Result<u32, String> {
-    let duration = seconds_or_duration(text)?;
-    if duration.subsec_millis() != 0 || duration.as_secs() > TTL_S_MAX {
-        return Err(format!("expected whole seconds, at most {TTL_S_MAX}"));
-    }
-    u32::try_from(duration.as_secs()).map_err(|error| error.to_string())
 }
 
 fn parse_refresh(text: &str) -> Result<Duration, String> {
@@ -381,9 +361,10 @@ mod tests {
         let config = read_with(&[], &[]).unwrap().config;
         assert_eq!(config.common.listen, "127.0.0.1:8081".parse().unwrap());
         assert_eq!(config.dns_listen, "127.0.0.1:5300".parse().unwrap());
-        assert_eq!(config.zone.domain.to_ascii(), "redis-1.docker.");
-        assert_eq!(config.zone.cluster, "redis-1");
-        assert_eq!(config.zone.ttl_s, 5);
+        let Zones::One(zone) = config.zones else { panic!("{:?}", config.zones) };
+        assert_eq!(zone.domain.to_ascii(), "redis-1.docker.");
+        assert_eq!(zone.cluster, "redis-1");
+        assert_eq!(zone.ttl_s, 5);
         assert_eq!((config.dns.rate_limit, config.dns.connections_max), (0, 256));
         assert_eq!(config.dns.idle, Duration::from_secs(10));
         assert!(config.dns.threads > 0 && config.dns.transfer_to.is_empty());
@@ -404,13 +385,38 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(sound.config.zone.domain.to_ascii(), "cache.docker.");
-        assert_eq!(sound.config.zone.cluster, "cache");
-        assert_eq!(sound.config.zone.ttl_s, 30);
+        let Zones::One(zone) = sound.config.zones else { panic!("{:?}", sound.config.zones) };
+        assert_eq!(zone.domain.to_ascii(), "cache.docker.");
+        assert_eq!(zone.cluster, "cache");
+        assert_eq!(zone.ttl_s, 30);
         assert_eq!(sound.config.refresh_interval, Duration::from_secs(20));
         assert_eq!(sound.config.resolver.name_servers.len(), 2);
         assert_eq!(sound.config.resolver.search, ["redis-1.docker", "docker"]);
         assert!(sound.warnings.iter().any(|warning| warning.contains("ETCD_PEERS")), "{:?}", sound.warnings);
+    }
+
+    #[test]
+    fn many_clusters_are_below_a_suffix_and_beside_nothing_else() {
+        let arguments = ["--domain-suffix", "Redis.Docker.", "--clusters-max", "3", "--ttl", "7"];
+        let Zones::Many(below) = read_with(&arguments, &[]).unwrap().config.zones else { panic!("one zone") };
+        assert_eq!((below.clusters_max, below.ttl_s), (3, 7));
+        assert_eq!(below.zone("redis-1").domain.to_ascii(), "redis-1.redis.docker.");
+        assert_eq!(below.server_ips, ["127.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+        for (more, variables, says) in [
+            (&["--domain", "a.b"][..], &[][..], "--domain"),
+            (&[], &[("PUBLISH_DOMAIN", "a.b")], "--domain"),
+            (&["--cluster", "a"], &[], "--cluster"),
+            (&["--skydns-etcd", "http://127.0.0.1:1"], &[], "--skydns-etcd"),
+            (&["--nodes-etcd", "http://127.0.0.1:1"], &[], "--nodes-etcd"),
+            (&["--clusters-max", "0"], &[], "--clusters-max"),
+            (&["--domain-suffix", "10.0.0.1"], &[], "--domain-suffix"),
+        ] {
+            let exit = read_with(&[&["--domain-suffix", "docker"], more].concat(), variables).unwrap_err();
+            assert!(exit.code == 64 && exit.stderr.contains(says), "{more:?}: {}", exit.stderr);
+        }
+        let long = format!("{0}.{0}.{0}", "a".repeat(40));
+        assert!(read_with(&["--domain-suffix", &long], &[]).is_err(), "no room for a label");
+        assert!(read_with(&["--clusters-max", "3"], &[]).is_err(), "of what?");
     }
 
     #[test]

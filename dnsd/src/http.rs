@@ -1,7 +1,7 @@
 //! The HTTP face: `PUT /dns` puts a document in force, `GET /dns` shows what is published.
 //!
-//! Both also stand at `/clusters/{cluster}/dns`, where a daemon of several clusters will have them. The
-//! handlers know HTTP and nothing else: what may be published is decided by the publisher, what it looks
+//! Both also stand at `/clusters/{cluster}/dns`, and a daemon of many clusters has them only there: a
+//! request that names none would mean any of them. The handlers know HTTP and nothing else: what may be published is decided by the publisher, what it looks
 //! like as JSON by `view`, and as lines of text by `roles`.
 
 pub mod roles;
@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use topology::Document;
 
 use crate::admission::{IfMatch, entity_tag};
-use crate::directory::Slot;
+use crate::clusters::{Order, Removal, What, check_name};
+use crate::directory::{Directory, Slot};
 use crate::problems;
 use crate::publication::Publication;
 use crate::publisher::{Published, Put};
@@ -35,42 +36,73 @@ const REVISION: HeaderName = HeaderName::from_static("x-topology-revision");
 const GENERATION: HeaderName = HeaderName::from_static("x-topology-generation");
 
 /// What the handlers need.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Face {
-    /// The zone.
-    pub slot: Arc<Slot>,
-    /// The publisher's inbox.
-    pub inbox: mpsc::Sender<Put>,
+    /// The zones.
+    pub directory: Arc<Directory>,
+    /// Where documents go.
+    pub inbox: Inbox,
 }
+
+/// Who decides what is published.
+#[derive(Clone, Debug)]
+pub enum Inbox {
+    /// The publisher of the only zone.
+    One(mpsc::Sender<Put>),
+    /// The owner of the publishers of many.
+    Many(mpsc::Sender<Order>),
+}
+
+/// The cluster in the path, if there is one.
+pub(crate) type Cluster = Option<Path<String>>;
 
 /// The routes of dnsd's own.
 pub fn routes(face: Face) -> Router {
-    let own = get(show).put(publish);
-    let of_cluster = get(show_of_cluster).put(publish_of_cluster);
-    Router::new().route("/dns", own).route("/clusters/{cluster}/dns", of_cluster).with_state(face)
+    let of_cluster = match face.inbox {
+        Inbox::One(_) => get(show).put(publish),
+        Inbox::Many(_) => get(show).put(publish).delete(remove),
+    };
+    Router::new()
+        .route("/dns", get(show).put(publish))
+        .route("/clusters", get(list))
+        .route("/clusters/{cluster}/dns", of_cluster)
+        .with_state(face)
 }
 
-async fn publish_of_cluster(
-    State(face): State<Face>,
-    Path(cluster): Path<String>,
-    uri: Uri,
-    id: Extension<RequestId>,
-    headers: HeaderMap,
-    body: service::http::Document,
-) -> Result<Response, Problem> {
-    check_cluster(&face, &cluster, &uri)?;
-    publish(State(face), uri, id, headers, body).await
+/// The zone that a request means.
+pub(crate) fn zone(directory: &Directory, cluster: &Cluster, uri: &Uri) -> Result<Arc<Slot>, Problem> {
+    let path = uri.path();
+    match cluster {
+        None if directory.is_of_many() => Err(problems::which_cluster(path)),
+        None => directory.only().ok_or_else(|| problems::which_cluster(path)),
+        Some(Path(cluster)) => directory.of_cluster(cluster).ok_or_else(|| match directory.only() {
+            Some(own) if !directory.is_of_many() => problems::other_cluster(path, &own.settings.cluster),
+            _ => problems::unknown_cluster(path),
+        }),
+    }
+}
+
+async fn list(State(face): State<Face>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    query(&uri, &[])?;
+    let slots = face.directory.slots();
+    if prefers_text(&headers) {
+        let lines = slots.iter().map(|slot| format!("{}\n", slot.settings.cluster));
+        return Ok(lines.collect::<String>().into_response());
+    }
+    Ok(json(StatusCode::OK, &view::clusters(&slots)))
 }
 
 async fn publish(
     State(face): State<Face>,
+    cluster: Cluster,
     uri: Uri,
     Extension(id): Extension<RequestId>,
     headers: HeaderMap,
     service::http::Document(body): service::http::Document,
 ) -> Result<Response, Problem> {
     query(&uri, &[])?;
-    let (published, mut warnings) = put(&face, &headers, &body, &id).await?;
+    let inbox = inbox(&face, &cluster, &uri)?;
+    let (published, mut warnings) = put(&inbox, &headers, &body, &id).await?;
     warnings.extend(published.warnings.iter().cloned());
     let publication = &published.publication;
     let mut response = if prefers_text(&headers) {
@@ -82,23 +114,43 @@ async fn publish(
     Ok(response)
 }
 
+/// Where the documents of one cluster go.
+enum Door<'a> {
+    One(&'a mpsc::Sender<Put>),
+    Many(&'a mpsc::Sender<Order>, String),
+}
+
+fn inbox<'a>(face: &'a Face, cluster: &Cluster, uri: &Uri) -> Result<Door<'a>, Problem> {
+    match (&face.inbox, cluster) {
+        (Inbox::One(inbox), _) => zone(&face.directory, cluster, uri).map(|_| Door::One(inbox)),
+        (Inbox::Many(_), None) => Err(problems::which_cluster(uri.path())),
+        (Inbox::Many(inbox), Some(Path(cluster))) => {
+            check_name(cluster).map_err(|reason| problems::invalid_cluster(cluster, &reason))?;
+            Ok(Door::Many(inbox, cluster.clone()))
+        }
+    }
+}
+
 async fn put(
-    face: &Face,
+    door: &Door<'_>,
     headers: &HeaderMap,
     body: &Bytes,
     id: &RequestId,
 ) -> Result<(Published, Vec<String>), Problem> {
     let revision = number(headers, &REVISION)?;
     let generation = number(headers, &GENERATION)?;
-    let if_match = text(headers, &header::IF_MATCH)?
-        .map(|value| IfMatch::parse(&value))
-        .transpose()
-        .map_err(|error| Problem::unknown_parameter(error.to_string()))?;
+    let if_match = if_match(headers)?;
     let parsed = Document::parse(body, NODES_MAX).map_err(|error| problems::of_document(&error))?;
     let (reply, outcome) = oneshot::channel();
     let request_id = Arc::clone(&id.0);
     let put = Put { document: parsed.document, revision, generation, if_match, request_id, reply };
-    face.inbox.try_send(put).map_err(|_| problems::busy())?;
+    match door {
+        Door::One(inbox) => inbox.try_send(put).map_err(|_| problems::busy())?,
+        Door::Many(inbox, cluster) => {
+            let order = Order { cluster: cluster.clone(), what: What::Put(put) };
+            inbox.try_send(order).map_err(|_| problems::busy())?;
+        }
+    }
     match outcome.await {
         Ok(Ok(published)) => Ok((published, parsed.warnings)),
         Ok(Err(error)) => Err(problems::of_put(&error)),
@@ -106,19 +158,45 @@ async fn put(
     }
 }
 
-async fn show_of_cluster(
+fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
+    text(headers, &header::IF_MATCH)?
+        .map(|value| IfMatch::parse(&value))
+        .transpose()
+        .map_err(|error| Problem::unknown_parameter(error.to_string()))
+}
+
+async fn remove(
     State(face): State<Face>,
-    Path(cluster): Path<String>,
+    cluster: Cluster,
+    uri: Uri,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    query(&uri, &[])?;
+    let if_match = if_match(&headers)?;
+    let Door::Many(inbox, cluster) = inbox(&face, &cluster, &uri)? else {
+        return Err(Problem::not_found(uri.path()));
+    };
+    let (reply, outcome) = oneshot::channel();
+    let what = What::Remove(Removal { if_match, reply });
+    inbox.try_send(Order { cluster: cluster.clone(), what }).map_err(|_| problems::busy())?;
+    match outcome.await {
+        Ok(Ok(())) if prefers_text(&headers) => Ok("OK\n".into_response()),
+        Ok(Ok(())) => Ok(json(StatusCode::OK, &view::removed(&cluster, id.as_str()))),
+        Ok(Err(error)) => Err(problems::of_removal(&error, uri.path())),
+        Err(_) => Err(problems::stopping()),
+    }
+}
+
+async fn show(
+    State(face): State<Face>,
+    cluster: Cluster,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    check_cluster(&face, &cluster, &uri)?;
-    show(State(face), uri, headers).await
-}
-
-async fn show(State(face): State<Face>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     query(&uri, &[])?;
-    let publication = face.slot.publication();
+    let slot = zone(&face.directory, &cluster, &uri)?;
+    let publication = slot.publication();
     let Some(publication) = publication.as_ref() else { return Err(problems::not_published()) };
     let mut response = if prefers_text(&headers) {
         view::zone_file(publication).into_response()
@@ -127,14 +205,6 @@ async fn show(State(face): State<Face>, uri: Uri, headers: HeaderMap) -> Result<
     };
     stamp(&mut response, publication);
     Ok(response)
-}
-
-fn check_cluster(face: &Face, cluster: &str, uri: &Uri) -> Result<(), Problem> {
-    let own = &face.slot.settings.cluster;
-    if cluster == own {
-        return Ok(());
-    }
-    Err(Problem::not_found(uri.path()).with_do(format!("this dnsd publishes the cluster {own} (--cluster)")))
 }
 
 /// What is in force, on every answer that speaks of it.

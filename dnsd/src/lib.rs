@@ -1,7 +1,7 @@
 //! dnsd publishes the redis topology it is told by HTTP as a DNS zone.
 //!
 //! ```text
-//! PUT /dns ─▶ http ─▶ publisher ─▶ resolve (names to addresses)
+//! PUT /dns ─▶ http ─▶ publisher ─▶ resolve (names to addresses); of many clusters: clusters ─▶ publisher
 //!                        │   zone + publication (pure: document and addresses to encoded answers)
 //!                        │   state (kept on disk before it is served)
 //!                        ▼
@@ -10,17 +10,19 @@
 //!                        └──────── sentinel, roles, seeds (asked), skydns (tells etcd)
 //! ```
 //!
-//! Invariants. One task, the publisher, decides what is served. A publication never changes; it is
+//! Invariants. One publisher decides what is served in a zone. A publication never changes; it is
 //! replaced. An answer reads one publication and awaits nothing. No error clears what is served.
 
 pub mod admission;
 pub mod answer;
+pub mod clusters;
 pub mod config;
 pub mod directory;
 pub mod face;
 pub mod http;
 pub mod labels;
 pub mod metrics;
+mod parts;
 pub mod problems;
 pub mod publication;
 pub mod publisher;
@@ -43,25 +45,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use resolve::Resolver;
-use service::admin::{self, Latch, Readiness};
+use service::admin::{self, Readiness};
 use service::http::HttpLimits;
 use service::metrics::Metrics;
 use service::shutdown::Tasks;
 use service::{durable, notify};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::directory::{Directory, Slot};
-use crate::face::limit::RateLimit;
 use crate::metrics::Counters;
-use crate::publisher::{INBOX_MAX, Publisher};
-use crate::seeds::service::Found;
-use crate::seeds::{Placement, Seeds, Source};
-use crate::state::{Kept, StateError, Store};
-use crate::zone::Registered;
+use crate::parts::{Dns, Parts};
+use crate::publisher::Means;
 
 /// How long tasks may take to end, in milliseconds: a publication that waits for name servers ends first.
 const DRAIN_MS_MAX: u64 = 10_000;
@@ -93,6 +88,9 @@ pub enum RunError {
     /// Nothing can be kept, and nothing was.
     #[error(transparent)]
     Folder(#[from] durable::FolderError),
+    /// What was kept cannot be found.
+    #[error(transparent)]
+    Clusters(#[from] clusters::LoadError),
     /// Names cannot be looked up as configured.
     #[error("names cannot be looked up")]
     Resolver(#[from] resolve::SettingsError),
@@ -161,43 +159,42 @@ async fn bind_dns(address: SocketAddr, threads: usize) -> io::Result<(Vec<UdpSoc
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
     let counters = Counters::default();
     let mut metrics = Metrics::new("dnsd", config::PROGRAM.version);
-    counters.register(metrics.registry());
     let readiness = Readiness::new();
-    let slot = Arc::new(Slot::new(config.zone.clone())?);
-    let directory = Directory::new(vec![Arc::clone(&slot)]);
-    let directory = Arc::new(directory.with_transfers_to(config.dns.transfer_to.clone()));
     let latch = readiness.latch("publication", "nothing was published yet");
-    let tasks = Tasks::new();
+    let resolver = Resolver::new(config.resolver.clone())?;
+    let directory = Arc::new(parts::directory(&config)?.with_transfers_to(config.dns.transfer_to.clone()));
+    let means =
+        Means { directory: Arc::clone(&directory), resolver, counters: counters.clone(), readiness: latch };
     // The publisher and what follows it outlive the HTTP face: what has been accepted is finished.
     let publisher_stop = CancellationToken::new();
-    let mut running = following(&config, &slot, &mut metrics, &tasks, &publisher_stop);
-    let nodes = nodes(&config, &tasks, &mut running, &publisher_stop).await;
-    let publisher = publisher(&config, &slot, &counters, latch, nodes).await?;
-    let seeds = seeds(&config, &slot, &tasks, &mut running, &publisher_stop)?;
+    let tasks = Tasks::new();
+    let mut parts =
+        Parts { config: &config, tasks: &tasks, running: Vec::new(), stop: publisher_stop.clone() };
+    let publishing = parts.publishing(Arc::new(means), &mut metrics).await?;
+    let seeds = parts.seeds(&directory)?;
     let dns_stop = CancellationToken::new();
     if let Some(listener) = listeners.sentinel {
-        let settings = face::sentinel::Settings {
-            peers: config.peers.clone(),
-            password: config.sentinel_password.clone(),
-        };
-        let stop = dns_stop.clone();
-        let sentinel = face::sentinel::serve(listener, Arc::clone(&directory), settings, stop);
-        running.push(("sentinel", tasks.spawn("sentinel", sentinel)));
+        parts.sentinel(listener, &directory, &dns_stop);
     }
-    let dns = Dns { udp: listeners.udp, tcp: listeners.tcp, directory, counters, stop: dns_stop.clone() };
-    running.extend(dns.start(&config, &tasks));
-    let (inbox, received) = mpsc::channel(INBOX_MAX);
-    let publishing = publisher.run(received, config.refresh_interval, publisher_stop.clone());
-    running.push(("publisher", tasks.spawn("publisher", publishing)));
-    let router = http::roles::routes(Arc::clone(&slot), shutdown.clone())
+    let dns = Dns {
+        udp: listeners.udp,
+        tcp: listeners.tcp,
+        directory: Arc::clone(&directory),
+        counters,
+        stop: dns_stop.clone(),
+    };
+    parts.dns(dns);
+    let inbox = parts.publish(publishing);
+    let mut running = parts.running;
+    let router = http::roles::routes(Arc::clone(&directory), shutdown.clone())
         .merge(http::seeds::routes(seeds, config.discovery.seeds.at_root))
-        .merge(http::routes(http::Face { slot, inbox }))
+        .merge(http::routes(http::Face { directory, inbox }))
         .merge(admin::routes(readiness, Arc::new(metrics)));
     let limits = HttpLimits::of(&config.common);
     let serving = service::http::serve(listeners.http, router, limits, shutdown.clone());
     running.push(("http", tasks.spawn("http", serving)));
-    notify::ready(&format!("publishing {}", config.zone.domain));
-    tracing::info!(http = %config.common.listen, dns = %config.dns_listen, domain = %config.zone.domain, "ready");
+    notify::ready(&format!("publishing {}", config.zones));
+    tracing::info!(http = %config.common.listen, dns = %config.dns_listen, domain = %config.zones, "ready");
 
     let ended = futures_util::future::select_all(running.into_iter().map(|(name, task)| {
         Box::pin(async move {
@@ -225,139 +222,4 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
         tracing::warn!(?late, "stopped before everything had ended");
     }
     outcome
-}
-
-/// A task by its name.
-type Named = (&'static str, JoinHandle<()>);
-
-/// What follows the publication without being asked.
-fn following(
-    config: &Config,
-    slot: &Arc<Slot>,
-    metrics: &mut Metrics,
-    tasks: &Tasks,
-    stop: &CancellationToken,
-) -> Vec<Named> {
-    let mut running = Vec::new();
-    if let Some(etcd) = config.discovery.skydns_etcd.clone() {
-        let in_force = skydns::gauge(metrics.registry());
-        let following = skydns::follow(Arc::clone(slot), etcd, in_force, stop.clone());
-        running.push(("skydns", tasks.spawn("skydns", following)));
-    }
-    running
-}
-
-/// The list for Dynomite. If a service names its peers, they are looked for from now on.
-fn seeds(
-    config: &Config,
-    slot: &Arc<Slot>,
-    tasks: &Tasks,
-    running: &mut Vec<Named>,
-    stop: &CancellationToken,
-) -> Result<Arc<Seeds>, RunError> {
-    let config::Seeds { rack, dc, token_prefix, own_host, service, .. } = config.discovery.seeds.clone();
-    let own_host = own_host.unwrap_or_else(seeds::host_name);
-    let placement = Placement { rack, dc, token_prefix, own_host };
-    let source = match service {
-        None => Source::Publication(Arc::clone(slot)),
-        Some(name) => {
-            let (sender, found) = watch::channel(Found::default());
-            let resolver = Resolver::new(config.resolver.clone())?;
-            let following = seeds::service::follow(name, placement.clone(), resolver, sender, stop.clone());
-            running.push(("seeds", tasks.spawn("seeds", following)));
-            Source::Service(found)
-        }
-    };
-    Ok(Arc::new(Seeds::new(placement, source)))
-}
-
-/// What answers DNS, before it does.
-struct Dns {
-    udp: Vec<UdpSocket>,
-    tcp: TcpListener,
-    directory: Arc<Directory>,
-    counters: Counters,
-    stop: CancellationToken,
-}
-
-impl Dns {
-    fn start(self, config: &Config, tasks: &Tasks) -> Vec<(&'static str, JoinHandle<()>)> {
-        let Self { udp, tcp, directory, counters, stop } = self;
-        let settings = &config.dns;
-        let mut running = Vec::new();
-        let rate_limit = RateLimit::new(settings.rate_limit).map(Arc::new);
-        for socket in udp {
-            let (directory, limit) = (Arc::clone(&directory), rate_limit.clone());
-            let serving = face::udp::serve(socket, directory, limit, counters.clone(), stop.clone());
-            running.push(("dns over udp", tasks.spawn("dns over udp", serving)));
-        }
-        if !settings.secondaries.is_empty() {
-            let (secondaries, own) = (settings.secondaries.clone(), config.dns_listen.ip());
-            let telling = face::notify::serve(Arc::clone(&directory), secondaries, own, stop.clone());
-            running.push(("notify", tasks.spawn("notify", telling)));
-        }
-        let limits = face::tcp::Limits { connections_max: settings.connections_max, idle: settings.idle };
-        let serving = face::tcp::serve(tcp, directory, limits, counters, stop);
-        running.push(("dns over tcp", tasks.spawn("dns over tcp", serving)));
-        running
-    }
-}
-
-/// The nodes that are registered in etcd. Waits for the first list, so that a restart misses nobody.
-async fn nodes(
-    config: &Config,
-    tasks: &Tasks,
-    running: &mut Vec<Named>,
-    stop: &CancellationToken,
-) -> watch::Receiver<Registered> {
-    let (sender, mut nodes) = watch::channel(Registered::new());
-    if let Some(etcd) = config.discovery.nodes_etcd.clone() {
-        let following = registered::follow(config.zone.domain.clone(), etcd, sender, stop.clone());
-        running.push(("nodes", tasks.spawn("nodes", following)));
-        // Late or never: then the names come when they do.
-        let _ = tokio::time::timeout(Duration::from_millis(registered::FIRST_MS_MAX), nodes.changed()).await;
-    }
-    nodes
-}
-
-/// The publisher, already serving what an earlier process kept.
-async fn publisher(
-    config: &Config,
-    slot: &Arc<Slot>,
-    counters: &Counters,
-    latch: Latch,
-    nodes: watch::Receiver<Registered>,
-) -> Result<Publisher, RunError> {
-    let store = Store::new(&config.common.state_dir, &config.zone.cluster);
-    let kept = load(config, &store).await?;
-    let resolver = Resolver::new(config.resolver.clone())?;
-    let mut publisher = Publisher::new(Arc::clone(slot), resolver, store, counters.clone(), latch, nodes);
-    if let Some(kept) = kept
-        && let Err(error) = publisher.restore(kept)
-    {
-        tracing::error!(%error, "the last publication cannot be served; waiting for a new one");
-    }
-    Ok(publisher)
-}
-
-/// What an earlier process kept. A state folder that cannot be written to ends the start only if there is
-/// nothing in it that could be served; a file that cannot be read ends it never.
-async fn load(config: &Config, store: &Store) -> Result<Option<Kept>, RunError> {
-    let prepared = durable::prepare_folder(&config.common.state_dir).await;
-    let kept = match store.load().await {
-        Ok(kept) => kept,
-        Err(error @ (StateError::Malformed { .. } | StateError::Unreadable { .. })) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            tracing::error!(%error, cause, "the last publication is lost; waiting for a new one");
-            None
-        }
-    };
-    match (prepared, &kept) {
-        (Ok(()), _) => {}
-        (Err(error), Some(_)) => {
-            tracing::warn!(%error, "the last publication is served, a new one will be refused");
-        }
-        (Err(error), None) => return Err(error.into()),
-    }
-    Ok(kept)
 }

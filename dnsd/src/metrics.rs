@@ -138,11 +138,25 @@ pub struct Counters {
     pub publications: Counter,
     /// Names of the document that could not be looked up the last time.
     pub unresolved: Gauge,
+    /// Clusters that are served.
+    pub clusters: Gauge,
+    /// How much later than it should the latest look-up of a cluster's names began, in seconds.
+    pub refresh_late: Gauge<f64, AtomicU64>,
+}
+
+/// How many zones there are to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zones {
+    /// One, of which serial and revision are told.
+    One,
+    /// Any number. A series for each would be thousands, so they are only counted; `GET /clusters` has the
+    /// rest.
+    Many,
 }
 
 impl Counters {
-    /// Registers all of them.
-    pub fn register(&self, registry: &mut Registry) {
+    /// Registers those that mean something.
+    pub fn register(&self, registry: &mut Registry, zones: Zones) {
         registry.register_collector(Box::new(QueriesCollector(self.queries.clone())));
         registry.register("dropped_packets", "Packets that got no answer", self.dropped.clone());
         registry.register(
@@ -156,12 +170,26 @@ impl Counters {
             "DNS connections closed at once because too many were open",
             self.connections_refused.clone(),
         );
-        registry.register("zone_serial", "Serial of the zone; 0 before the first", self.serial.clone());
-        registry.register("zone_revision", "Revision of the document in force", self.revision.clone());
+        match zones {
+            Zones::One => {
+                let help = "Serial of the zone; 0 before the first";
+                registry.register("zone_serial", help, self.serial.clone());
+                registry.register(
+                    "zone_revision",
+                    "Revision of the document in force",
+                    self.revision.clone(),
+                );
+            }
+            Zones::Many => {
+                registry.register("clusters", "Clusters that are answered for", self.clusters.clone());
+                let help = "How late the last look-up of the names of a cluster began";
+                registry.register("refresh_late_seconds", help, self.refresh_late.clone());
+            }
+        }
         registry.register("publications", "Changes of what is served", self.publications.clone());
         registry.register(
             "unresolved_names",
-            "Names of the document whose last look-up failed",
+            "Names of the documents in force whose last look-up failed",
             self.unresolved.clone(),
         );
     }
@@ -205,7 +233,7 @@ mod tests {
             counters.queries.tally().count(Outcome { qtype, rcode }, transport);
         }
         let mut registry = Registry::with_prefix("dnsd");
-        counters.register(&mut registry);
+        counters.register(&mut registry, Zones::One);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [

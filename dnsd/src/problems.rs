@@ -5,6 +5,7 @@ use service::problem::Problem;
 use topology::document::{DocumentError, DocumentErrorKind};
 
 use crate::admission::{Refusal, entity_tag};
+use crate::clusters::RemovalError;
 use crate::publisher::PutError;
 use crate::roles::{Asked, Role, Told};
 use crate::zone::MembersError;
@@ -68,7 +69,46 @@ pub fn of_put(error: &PutError) -> Problem {
         .with_evidence("error", source.to_string())
         .with_do("make room, or give the state folder (--state-dir) to the daemon's user; then PUT again")
         .with_retry_after_s(RETRY_AFTER_S),
+        PutError::TooManyClusters { clusters_max } => {
+            Problem::new("too-many-clusters", "Too Many Clusters", 422, error.to_string())
+                .with_evidence("clusters_max", *clusters_max)
+                .with_do("DELETE /clusters/{cluster}/dns of one that is gone, or raise --clusters-max")
+        }
+        PutError::Busy => busy(),
     }
+}
+
+/// The cluster was not removed.
+pub fn of_removal(error: &RemovalError, path: &str) -> Problem {
+    match error {
+        RemovalError::Unknown => unknown_cluster(path),
+        RemovalError::Refused(error) => of_put(error),
+    }
+}
+
+/// There is no such cluster.
+pub fn unknown_cluster(path: &str) -> Problem {
+    Problem::not_found(path)
+        .with_do("GET /clusters lists those there are; the first PUT /clusters/{cluster}/dns makes one")
+}
+
+/// This dnsd is of another cluster.
+pub fn other_cluster(path: &str, own: &str) -> Problem {
+    Problem::not_found(path).with_do(format!("this dnsd publishes the cluster {own} (--cluster)"))
+}
+
+/// There are many clusters, and none was named.
+pub fn which_cluster(path: &str) -> Problem {
+    Problem::not_found(path).with_do(format!(
+        "this dnsd publishes many clusters (--domain-suffix): say which, as in /clusters/redis-1{path}"
+    ))
+}
+
+/// No cluster can have this name.
+pub fn invalid_cluster(name: &str, reason: &str) -> Problem {
+    let detail = format!("{name:?} cannot be the name of a cluster, which is a label of DNS: {reason}");
+    Problem::new("invalid-cluster", "Invalid Cluster Name", 400, detail)
+        .with_do("choose a name of lower-case letters, digits and hyphens, at most 63")
 }
 
 fn of_refusal(refusal: &Refusal) -> Problem {

@@ -6,81 +6,105 @@
 //! same length, so every compression pointer stays right), and to choose how much of it goes out. Negative
 //! answers differ only in the name, so one encoded SOA serves them all.
 //!
-//! The records stay beside the bytes: odd packets are answered from them by another path, which checks
-//! this one (see `answer`), and further faces (zone transfer, Sentinel, `GET /dns`) read them.
+//! The bytes are all that is kept, those of a zone in one piece. Odd packets, zone transfers and `GET /dns`
+//! want records and get them by reading the messages back, which is rare. Kept beside the bytes they would
+//! take several times as much memory, and one dnsd serves ten thousand zones.
+
+mod encoding;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use hickory_proto::ProtoError;
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
-use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
+use hickory_proto::op::Message;
+use hickory_proto::rr::{Name, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder, NameEncoding};
 
 use topology::Document;
 
 use crate::zone::{Members, Records, RrSet, Stamp, Zone, ZoneSettings, soa};
 
+use encoding::{Encoding, count, tail, to_records};
+pub(crate) use encoding::{few, message, sets};
+
 /// Length of a DNS header, in bytes (RFC 1035 section 4.1.1).
 pub const HEADER_BYTES: usize = 12;
 
 /// A complete answer to one name and type.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Encoded {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoded<'a> {
     /// Header, question, answers, additionals; no OPT. Id and flags are to be written by the answerer.
-    pub message: Vec<u8>,
+    pub message: &'a [u8],
     /// Number of answer records.
     pub answer_count: u16,
     /// Where it may be cut: after the answers, and after each set of additional records, which are a luxury.
     /// At least one, in ascending order.
-    pub cuts: Vec<Cut>,
+    pub cuts: &'a [Cut],
 }
 
 /// A place where an answer may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Bytes up to here.
-    pub end: usize,
+    /// Bytes up to here; a message has at most 65 535.
+    pub end: u16,
     /// Additional records up to here.
     pub additional_count: u16,
 }
 
-impl Encoded {
+impl Encoded<'_> {
     /// The most of the answer that fits into `room` bytes; `None` if not even the answers do.
     pub fn fit(&self, room: usize) -> Option<Cut> {
+        let fits = |cut: &Cut| usize::from(cut.end) <= room;
         // Nearly always everything fits.
         match self.cuts.last() {
-            Some(last) if last.end <= room => Some(*last),
+            Some(last) if fits(last) => Some(*last),
             _ => {
-                let fitting = self.cuts.partition_point(|cut| cut.end <= room);
+                let fitting = self.cuts.partition_point(fits);
                 self.cuts.get(fitting.checked_sub(1)?).copied()
             }
         }
     }
+
+    /// The answers and the additionals, read back.
+    ///
+    /// # Errors
+    /// [`ProtoError`], which does not happen to what was encoded here.
+    pub fn records(&self) -> Result<(Vec<Record>, Vec<Record>), ProtoError> {
+        let message = Message::from_vec(self.message)?;
+        Ok((message.answers, message.additionals))
+    }
 }
 
-/// One answer as records, for everything that does not want bytes.
+/// Where one answer lies in the bytes of its zone.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The records asked for.
-    pub answers: Vec<Record>,
-    /// Addresses of their targets.
-    pub additionals: Vec<Record>,
-    /// The same, encoded.
-    pub encoded: Encoded,
+struct Entry {
+    record_type: u16,
+    answer_count: u16,
+    message: Range<u32>,
+    cuts: Range<u32>,
 }
 
 /// A name of the zone. Without answers it is an empty non-terminal.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Owner {
-    /// By the number of the type: few, so a list is quicker than a map.
-    answers: Vec<(u16, Answer)>,
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    zone: &'a Answers,
+    /// Few, so a list is quicker than a map.
+    entries: &'a [Entry],
 }
 
-impl Owner {
-    /// The answer for a type, if there are such records.
-    pub fn get(&self, record_type: u16) -> Option<&Answer> {
-        self.answers.iter().find(|(number, _)| *number == record_type).map(|(_, answer)| answer)
+impl<'a> Owner<'a> {
+    /// The answer for a type, by its number, if there are such records.
+    pub fn get(&self, record_type: u16) -> Option<Encoded<'a>> {
+        self.entries
+            .iter()
+            .find(|entry| entry.record_type == record_type)
+            .map(|entry| self.zone.encoded(entry))
+    }
+
+    /// The types of its records, always in the same order.
+    pub fn types(&self) -> impl Iterator<Item = RecordType> {
+        self.entries.iter().map(|entry| RecordType::from(entry.record_type))
     }
 }
 
@@ -88,20 +112,20 @@ impl Owner {
 #[derive(Debug)]
 pub struct Answers {
     /// The zone.
-    pub settings: ZoneSettings,
+    pub settings: Arc<ZoneSettings>,
     /// The SOA serial.
     pub serial: u32,
-    /// All records, the SOA included.
-    pub records: Records,
-    /// The SOA record of negative answers.
-    pub soa: Record,
-    /// The SOA record without its owner: type, class, TTL, data.
-    pub soa_tail: Vec<u8>,
+    /// The SOA record of negative answers without its owner: type, class, TTL, data.
+    pub soa_tail: Box<[u8]>,
     /// Whether a name that is not here does not exist. Before the first publication only the names of
     /// registered nodes are known, and nothing is known of any other.
     pub is_whole: bool,
-    /// By owner, in lower case, in wire form with the root label.
-    owners: HashMap<Box<[u8]>, Owner>,
+    /// By owner, in lower case, in wire form with the root label: where its entries are.
+    owners: HashMap<Box<[u8]>, Range<u32>>,
+    entries: Box<[Entry]>,
+    /// All messages, one behind the other.
+    bytes: Box<[u8]>,
+    cuts: Box<[Cut]>,
 }
 
 impl Answers {
@@ -110,49 +134,99 @@ impl Answers {
     /// # Errors
     /// [`ProtoError`] if records cannot be encoded: more than 64 KiB at one name.
     pub fn new(
-        settings: &ZoneSettings,
+        settings: &Arc<ZoneSettings>,
         serial: u32,
         mut records: Records,
         is_whole: bool,
     ) -> Result<Self, ProtoError> {
         let soa = soa(settings, serial);
-        records.entry(settings.domain.clone()).or_default().insert(RecordType::SOA, soa.clone());
+        let soa_tail = tail(&soa_record(settings, serial))?.into_boxed_slice();
+        records.entry(settings.domain.clone()).or_default().insert(RecordType::SOA, soa);
         let mut owners = HashMap::with_capacity(records.len());
+        let mut encoding = Encoding::default();
         for (name, types) in &records {
-            owners.insert(wire(name)?.into_boxed_slice(), owner(&records, name, types)?);
+            let begin = count(encoding.entries.len())?;
+            encoding.add(&records, name, types)?;
+            owners.insert(wire(name)?.into_boxed_slice(), begin..count(encoding.entries.len())?);
         }
-        let soa = to_records(&settings.domain, &soa).swap_remove(0);
-        let soa_tail = tail(&soa)?;
-        Ok(Self { settings: settings.clone(), serial, records, soa, soa_tail, is_whole, owners })
+        let Encoding { entries, bytes, cuts } = encoding;
+        Ok(Self {
+            settings: Arc::clone(settings),
+            serial,
+            soa_tail,
+            is_whole,
+            owners,
+            entries: entries.into_boxed_slice(),
+            bytes: bytes.into_boxed_slice(),
+            cuts: cuts.into_boxed_slice(),
+        })
     }
 
     /// A name of the zone by its wire form in lower case.
-    pub fn owner(&self, wire_name: &[u8]) -> Option<&Owner> {
-        self.owners.get(wire_name)
+    pub fn owner(&self, wire_name: &[u8]) -> Option<Owner<'_>> {
+        let entries = self.owners.get(wire_name)?;
+        Some(Owner { zone: self, entries: &self.entries[place(entries)] })
+    }
+
+    /// The SOA record.
+    pub fn soa(&self) -> Record {
+        soa_record(&self.settings, self.serial)
+    }
+
+    /// All records, the SOA included, read back.
+    ///
+    /// # Errors
+    /// [`ProtoError`], which does not happen to what was encoded here.
+    pub fn records(&self) -> Result<Records, ProtoError> {
+        let mut records = Records::new();
+        for (wire_name, entries) in &self.owners {
+            let name = Name::read(&mut BinDecoder::new(wire_name))?;
+            let mut types = BTreeMap::new();
+            for entry in &self.entries[place(entries)] {
+                let (answers, _) = self.encoded(entry).records()?;
+                let ttl_s = answers.first().map_or(0, |record| record.ttl);
+                let data = answers.into_iter().map(|record| record.data).collect();
+                types.insert(RecordType::from(entry.record_type), RrSet { ttl_s, data });
+            }
+            records.insert(name, types);
+        }
+        Ok(records)
     }
 
     /// Whether everything but the SOA is the same.
     pub fn has_same_content(&self, records: &Records) -> bool {
-        let strip = |records: &Records| {
-            let mut records = records.clone();
+        let strip = |mut records: Records| {
             for types in records.values_mut() {
                 types.remove(&RecordType::SOA);
             }
             records
         };
-        strip(&self.records) == strip(records)
+        self.records().is_ok_and(|own| strip(own) == strip(records.clone()))
     }
 
     /// Every record, the SOA first, then by owner and type.
-    pub fn all_records(&self) -> impl Iterator<Item = Record> {
-        let rest = self.records.iter().flat_map(|(name, types)| {
-            types
-                .iter()
-                .filter(|(record_type, _)| **record_type != RecordType::SOA)
-                .flat_map(|(_, set)| to_records(name, set))
-        });
-        std::iter::once(self.soa.clone()).chain(rest)
+    pub fn all_records(&self) -> Vec<Record> {
+        let mut all = vec![self.soa()];
+        // What was encoded here can be read.
+        for (name, types) in &self.records().unwrap_or_default() {
+            let sets = types.iter().filter(|(record_type, _)| **record_type != RecordType::SOA);
+            all.extend(sets.flat_map(|(_, set)| to_records(name, set)));
+        }
+        all
     }
+
+    fn encoded(&self, entry: &Entry) -> Encoded<'_> {
+        Encoded {
+            message: &self.bytes[place(&entry.message)],
+            answer_count: entry.answer_count,
+            cuts: &self.cuts[place(&entry.cuts)],
+        }
+    }
+}
+
+/// A range as it indexes; 32 bits are kept because there are many.
+fn place(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 /// Everything that is served for one zone, from one moment on until the next publication.
@@ -174,7 +248,7 @@ impl Publication {
     /// # Errors
     /// [`ProtoError`], as from [`Answers::new`].
     pub fn new(
-        settings: &ZoneSettings,
+        settings: &Arc<ZoneSettings>,
         document: Document,
         members: Members,
         stamp: Stamp,
@@ -216,119 +290,8 @@ pub fn wire(name: &Name) -> Result<Vec<u8>, ProtoError> {
     Ok(bytes)
 }
 
-fn owner(records: &Records, name: &Name, types: &BTreeMap<RecordType, RrSet>) -> Result<Owner, ProtoError> {
-    let mut answers = Vec::with_capacity(types.len());
-    for (&record_type, set) in types {
-        let answer = to_records(name, set);
-        let additionals = additionals(records, set);
-        let encoded = encode(name, record_type, &answer, &additionals)?;
-        answers.push((record_type.into(), Answer { answers: answer, additionals, encoded }));
-    }
-    Ok(Owner { answers })
-}
-
-fn to_records(name: &Name, set: &RrSet) -> Vec<Record> {
-    set.data.iter().map(|data| Record::from_rdata(name.clone(), set.ttl_s, data.clone())).collect()
-}
-
-/// The addresses of the targets of SRV and NS records, each once.
-fn additionals(records: &Records, set: &RrSet) -> Vec<Record> {
-    let mut seen = Vec::new();
-    let mut additionals = Vec::new();
-    for data in &set.data {
-        let target = match data {
-            RData::SRV(service) => &service.target,
-            RData::NS(server) => &server.0,
-            _ => continue,
-        };
-        if seen.contains(&target) {
-            continue;
-        }
-        seen.push(target);
-        let Some(types) = records.get(target) else { continue };
-        for record_type in [RecordType::A, RecordType::AAAA] {
-            additionals.extend(types.get(&record_type).into_iter().flat_map(|set| to_records(target, set)));
-        }
-    }
-    additionals
-}
-
-fn encode(
-    name: &Name,
-    record_type: RecordType,
-    answers: &[Record],
-    additionals: &[Record],
-) -> Result<Encoded, ProtoError> {
-    let mut message = message(Query::query(name.clone(), record_type));
-    message.add_answers(answers.iter().cloned());
-    message.add_additionals(additionals.iter().cloned());
-    let bytes = message.to_vec()?;
-    let unreadable = || ProtoError::Message("an encoded message cannot be read back");
-    let too_many = |_| ProtoError::Message("more than 65535 records at one name");
-    // Name, type and class of the question.
-    let mut at = after_name(&bytes, HEADER_BYTES).ok_or_else(unreadable)? + 4;
-    for _ in answers {
-        at = after_record(&bytes, at).ok_or_else(unreadable)?;
-    }
-    let mut cuts = vec![Cut { end: at, additional_count: 0 }];
-    let mut additional_count = 0;
-    for set in sets(additionals) {
-        for _ in set {
-            at = after_record(&bytes, at).ok_or_else(unreadable)?;
-            additional_count += 1;
-        }
-        cuts.push(Cut { end: at, additional_count: u16::try_from(additional_count).map_err(too_many)? });
-    }
-    let answer_count = u16::try_from(answers.len()).map_err(too_many)?;
-    Ok(Encoded { message: bytes, answer_count, cuts })
-}
-
-/// Records that belong together: same owner, same type. They are sent together or not at all (RFC 2181
-/// section 5).
-pub fn sets(records: &[Record]) -> impl Iterator<Item = &[Record]> {
-    records.chunk_by(|one, next| one.name == next.name && one.record_type() == next.record_type())
-}
-
-/// Where the name that begins at `at` ends.
-fn after_name(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match usize::from(*message.get(at)?) {
-            0 => return Some(at + 1),
-            // A pointer is two bytes, and the end of a name.
-            0xc0.. => return Some(at + 2),
-            label => at += 1 + label,
-        }
-    }
-}
-
-/// Where the record that begins at `at` ends.
-fn after_record(message: &[u8], at: usize) -> Option<usize> {
-    // Type, class, TTL, length of the data.
-    let fixed = after_name(message, at)?;
-    let length = message.get(fixed + 8..fixed + 10)?;
-    Some(fixed + 10 + usize::from(u16::from_be_bytes([length[0], length[1]])))
-}
-
-/// An empty answer to a question; what the client has to say about it is written later.
-pub fn message(query: Query) -> Message {
-    let mut message = Message::new(0, MessageType::Response, OpCode::Query);
-    message.metadata.authoritative = true;
-    message.add_query(query);
-    message
-}
-
-/// A record without its owner. Nothing in it is compressed, so it can stand anywhere in a message.
-fn tail(record: &Record) -> Result<Vec<u8>, ProtoError> {
-    let mut bytes = Vec::new();
-    let mut encoder = BinEncoder::new(&mut bytes);
-    encoder.set_canonical_form(true);
-    encoder.set_name_encoding(NameEncoding::Uncompressed);
-    let mut record = record.clone();
-    record.name = Name::root();
-    record.emit(&mut encoder)?;
-    // The root name is one byte.
-    bytes.remove(0);
-    Ok(bytes)
+fn soa_record(settings: &ZoneSettings, serial: u32) -> Record {
+    to_records(&settings.domain, &soa(settings, serial)).swap_remove(0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The one task that decides what is served.
+//! Who decides what is served in one zone.
 //!
-//! It owns the publication in force: documents come to it through a bounded inbox, one after the other,
-//! and between them it looks the names up again. The order of a change is always the same: look up,
+//! It owns the publication in force: documents come to it one after the other, and between them it looks
+//! the names up again. With one zone it is a task with a bounded inbox; with many it is worked by `clusters`. The order of a change is always the same: look up,
 //! build, keep on disk, serve, answer. So a restart serves what was answered for, and whatever fails on
 //! the way (a name server, the disk) leaves what is served as it was. Nothing ever clears it.
 //!
@@ -14,87 +14,50 @@
 //! one warning when that begins and one line when it ends; a change of the zone's content gets a new serial,
 //! and no change gets none.
 
+mod addresses;
+mod request;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use resolve::{ResolveError, Resolved, Resolver};
+use resolve::{Resolved, Resolver};
 use service::admin::Latch;
 use service::clock;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
-use topology::{Document, NodeName};
+use topology::{Address, Document, NodeName};
 use tracing::Instrument;
 
-use crate::admission::{self, Current, IfMatch, Refusal};
-use crate::directory::Slot;
+use crate::admission::{self, Current, IfMatch};
+use crate::directory::{Directory, Slot};
 use crate::metrics::Counters;
 use crate::publication::{Answers, Publication, next_serial};
 use crate::state::{Kept, Store};
-use crate::zone::{Members, MembersError, Registered, Stamp, Zone, bare, build};
+use crate::zone::{Members, Registered, Stamp, Zone, bare, build};
 
-/// Documents that may wait while one is being published.
-pub const INBOX_MAX: usize = 16;
+use addresses::{good, literal, look_up, problem_of, with_literals};
+pub use request::{INBOX_MAX, Published, Put, PutError, Reply};
 
-/// A document to publish.
-#[derive(Debug)]
-pub struct Put {
-    /// The document.
-    pub document: Document,
-    /// `X-Topology-Revision`.
-    pub revision: Option<u64>,
-    /// `X-Topology-Generation`.
-    pub generation: Option<u64>,
-    /// `If-Match`.
-    pub if_match: Option<IfMatch>,
-    /// The request's id, for the log.
-    pub request_id: Arc<str>,
-    /// Where the outcome goes.
-    pub reply: oneshot::Sender<Result<Published, PutError>>,
-}
-
-/// A document that is in force now.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// What is served.
-    pub publication: Arc<Publication>,
-    /// Whether anything that is served changed.
-    pub changed: bool,
-    /// What the author should know.
-    pub warnings: Vec<String>,
-}
-
-/// Why a document was not put in force. What is served is as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum PutError {
-    /// It may not replace what is in force.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// Its master cannot be published.
-    #[error(transparent)]
-    Members(#[from] MembersError),
-    /// Its records do not fit into DNS messages.
-    #[error("the zone cannot be encoded")]
-    TooLarge(#[source] hickory_proto::ProtoError),
-    /// It could not be kept.
-    #[error("{path} cannot be written")]
-    NotKept {
-        /// The file.
-        path: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
+/// What every publisher works with.
+pub struct Means {
+    /// Where zones are served from.
+    pub directory: Arc<Directory>,
+    /// Looks names up.
+    pub resolver: Resolver,
+    /// What is counted.
+    pub counters: Counters,
+    /// Released with the first publication.
+    pub readiness: Latch,
 }
 
 /// The owner of one zone's publication.
 pub struct Publisher {
     slot: Arc<Slot>,
-    resolver: Resolver,
+    means: Arc<Means>,
     store: Store,
-    counters: Counters,
-    readiness: Latch,
     /// What is in force, and the last good addresses of its names.
     in_force: Option<InForce>,
     /// Names whose last look-up failed; each was warned about.
@@ -109,25 +72,17 @@ pub struct Publisher {
 
 struct InForce {
     publication: Arc<Publication>,
+    /// Of names alone; an IP address leads to itself.
     addresses: BTreeMap<NodeName, Vec<SocketAddr>>,
 }
 
 impl Publisher {
     /// A publisher that serves nothing yet.
-    pub fn new(
-        slot: Arc<Slot>,
-        resolver: Resolver,
-        store: Store,
-        counters: Counters,
-        readiness: Latch,
-        nodes: watch::Receiver<Registered>,
-    ) -> Self {
+    pub fn new(slot: Arc<Slot>, means: Arc<Means>, store: Store, nodes: watch::Receiver<Registered>) -> Self {
         Self {
             slot,
-            resolver,
+            means,
             store,
-            counters,
-            readiness,
             in_force: None,
             failing: BTreeSet::new(),
             unwritable: false,
@@ -179,11 +134,11 @@ impl Publisher {
                 }
                 _ = ticks.tick() => {
                     // A document that arrives meanwhile is worth more than fresh addresses of the old one.
-                    let names: Vec<NodeName> = self.names();
+                    let nodes: Vec<NodeName> = self.nodes_in_force();
                     tokio::select! {
                         () = shutdown.cancelled() => return,
                         put = inbox.recv() => put,
-                        resolved = self.resolver.resolve_all(names) => {
+                        resolved = look_up(&self.means.resolver, nodes) => {
                             self.refresh(resolved).await;
                             continue;
                         }
@@ -191,12 +146,51 @@ impl Publisher {
                 }
             };
             let Some(put) = put else { return };
-            let Put { document, revision, generation, if_match, request_id, reply } = put;
-            let span = tracing::info_span!("put", %request_id);
-            let outcome = self.put(document, revision, generation, if_match.as_ref()).instrument(span).await;
+            let (reply, outcome) = self.publish(put).await;
             // Nobody may be waiting any more; what was done stays done.
             let _ = reply.send(outcome);
         }
+    }
+
+    /// Puts a document in force, and gives the outcome and where it is to go.
+    pub async fn publish(&mut self, put: Put) -> (Reply, Result<Published, PutError>) {
+        let Put { document, revision, generation, if_match, request_id, reply } = put;
+        let span = tracing::info_span!("put", %request_id);
+        let outcome = self.put(document, revision, generation, if_match.as_ref()).instrument(span).await;
+        (reply, outcome)
+    }
+
+    /// Forgets what is kept, so that a restart will not find it.
+    ///
+    /// # Errors
+    /// [`PutError`] if something else is in force than `if_match` names, or the file cannot be removed.
+    pub async fn forget(&mut self, if_match: Option<&IfMatch>) -> Result<(), PutError> {
+        let serial = self.in_force.as_ref().map(|in_force| in_force.publication.serial);
+        admission::check(serial, if_match)?;
+        self.store.remove().await.map_err(|source| self.not_kept(source))?;
+        self.count_failing(BTreeSet::new());
+        Ok(())
+    }
+
+    /// Looks the names up again and serves what they lead to, unless interrupted before they are found.
+    pub async fn look_again(&mut self, interrupt: &CancellationToken) {
+        let nodes = self.nodes_in_force();
+        tokio::select! {
+            () = interrupt.cancelled() => {}
+            resolved = look_up(&self.means.resolver, nodes) => self.refresh(resolved).await,
+        }
+    }
+
+    /// Where it publishes.
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// Whether there are names to look up again.
+    pub fn has_names(&self) -> bool {
+        self.in_force.as_ref().is_some_and(|in_force| {
+            in_force.publication.document.nodes().any(|node| matches!(node.address, Address::Name(_)))
+        })
     }
 
     async fn put(
@@ -215,7 +209,7 @@ impl Publisher {
         let revision = admission::admit(current, &document, revision, if_match)?;
         let previous = self.in_force.as_ref().map_or(0, |known| known.publication.stamp.generation);
         let generation = generation.unwrap_or(if same { previous } else { previous + 1 });
-        let resolved = self.resolver.resolve_all(document.nodes().cloned()).await;
+        let resolved = look_up(&self.means.resolver, document.nodes().cloned()).await;
         let members = Members::new(&document, &resolved)?;
         let addresses = good(&resolved);
         let published = self.replace(document, members, revision, generation, addresses).await?;
@@ -223,9 +217,19 @@ impl Publisher {
         for left_out in left_out.iter().filter(|left_out| !self.failing.contains(&left_out.name)) {
             tracing::warn!(node = %left_out.name, "{}; the slave is left out until it can be looked up", left_out.reason);
         }
-        self.failing = left_out.iter().map(|left_out| left_out.name.clone()).collect();
-        self.counters.unresolved.set(i64::try_from(self.failing.len()).unwrap_or(i64::MAX));
+        self.count_failing(left_out.iter().map(|left_out| left_out.name.clone()).collect());
         Ok(published)
+    }
+
+    /// Keeps the names whose last look-up failed, and counts them among those of all zones.
+    fn count_failing(&mut self, failing: BTreeSet<NodeName>) {
+        let count = |failing: &BTreeSet<NodeName>| i64::try_from(failing.len()).unwrap_or(i64::MAX);
+        self.means.counters.unresolved.inc_by(count(&failing) - count(&self.failing));
+        self.failing = failing;
+    }
+
+    fn not_kept(&self, source: std::io::Error) -> PutError {
+        PutError::NotKept { path: self.store.path().display().to_string(), source }
     }
 
     /// Answers for the nodes that are registered now, beside what is published or before anything is.
@@ -274,8 +278,8 @@ impl Publisher {
         for name in self.failing.difference(&failing) {
             tracing::info!(node = %name, "the name can be looked up again");
         }
-        self.failing = failing;
-        self.counters.unresolved.set(i64::try_from(self.failing.len()).unwrap_or(i64::MAX));
+        self.count_failing(failing);
+        let Some(in_force) = &self.in_force else { return };
         let publication = &in_force.publication;
         let (document, stamp) = (publication.document.clone(), publication.stamp);
         let replaced = match Members::new(&document, &resolved) {
@@ -340,13 +344,10 @@ impl Publisher {
             Publication::new(settings, document, members, stamp, serial, zone).map_err(PutError::TooLarge)?;
         let publication = Arc::new(publication);
         let kept = self.kept(&publication, &addresses);
-        self.store
-            .save(&kept)
-            .await
-            .map_err(|source| PutError::NotKept { path: self.store.path().display().to_string(), source })?;
+        self.store.save(&kept).await.map_err(|source| self.not_kept(source))?;
         self.serve(Arc::clone(&publication), addresses);
         if changed {
-            self.counters.publications.inc();
+            self.means.counters.publications.inc();
             tracing::info!(
                 revision,
                 generation,
@@ -360,11 +361,12 @@ impl Publisher {
         Ok(Published { publication, changed, warnings })
     }
 
-    fn serve(&mut self, publication: Arc<Publication>, addresses: BTreeMap<NodeName, Vec<SocketAddr>>) {
-        self.slot.publish(Arc::clone(&publication));
-        self.readiness.release();
-        self.counters.serial.set(publication.serial.into());
-        self.counters.revision.set(i64::try_from(publication.stamp.revision).unwrap_or(i64::MAX));
+    fn serve(&mut self, publication: Arc<Publication>, mut addresses: BTreeMap<NodeName, Vec<SocketAddr>>) {
+        self.means.directory.publish(&self.slot, Arc::clone(&publication));
+        addresses.retain(|node, _| literal(node).is_none());
+        self.means.readiness.release();
+        self.means.counters.serial.set(publication.serial.into());
+        self.means.counters.revision.set(i64::try_from(publication.stamp.revision).unwrap_or(i64::MAX));
         self.in_force = Some(InForce { publication, addresses });
     }
 
@@ -375,30 +377,15 @@ impl Publisher {
             serial: publication.serial,
             stamp: publication.stamp,
             document: publication.document.clone(),
-            addresses: addresses.clone(),
+            addresses: with_literals(publication.document.nodes(), addresses),
             left_out: publication.members.left_out.clone(),
         }
     }
 
-    fn names(&self) -> Vec<NodeName> {
+    fn nodes_in_force(&self) -> Vec<NodeName> {
         let documents = self.in_force.iter().map(|in_force| &in_force.publication.document);
         documents.flat_map(Document::nodes).cloned().collect()
     }
-}
-
-/// What speaks against using what a name led to.
-fn problem_of(name: &NodeName, found: &Result<Vec<SocketAddr>, ResolveError>) -> Option<String> {
-    match found {
-        Err(error) => Some(error.to_string()),
-        Ok(candidates) if candidates.windows(2).any(|pair| pair[0].port() != pair[1].port()) => {
-            Some(format!("{name} leads to several ports"))
-        }
-        Ok(_) => None,
-    }
-}
-
-fn good(resolved: &Resolved) -> BTreeMap<NodeName, Vec<SocketAddr>> {
-    resolved.iter().filter_map(|(name, found)| Some((name.clone(), found.as_ref().ok()?.clone()))).collect()
 }
 
 fn domain_text(slot: &Slot) -> String {

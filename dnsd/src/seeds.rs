@@ -114,6 +114,8 @@ fn published(publication: &Publication) -> Vec<Peer> {
 pub enum Source {
     /// From what is published.
     Publication(Arc<Slot>),
+    /// From nowhere: many clusters are published, and which of them is meant cannot be known.
+    Nowhere,
     /// From the SRV records of a service.
     Service(watch::Receiver<service::Found>),
 }
@@ -155,6 +157,10 @@ impl Seeds {
                 Some(publication) => (published(publication), None),
                 None => (Vec::new(), Some("nothing was published yet".to_owned())),
             },
+            Source::Nowhere => {
+                let trouble = "many clusters are published here; name a service (--seeds-service)";
+                (Vec::new(), Some(trouble.to_owned()))
+            }
             Source::Service(found) => {
                 let found = found.borrow();
                 (found.peers.clone(), found.trouble.clone())

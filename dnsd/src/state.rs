@@ -17,6 +17,8 @@ use crate::zone::{LeftOut, Stamp};
 const VERSION: u32 = 1;
 /// The file's name within the state folder, before the cluster's name.
 const FILE_PREFIX: &str = "publication";
+/// What stands behind it.
+const FILE_SUFFIX: &str = ".json";
 /// A record was accepted once, so nothing is refused for its number of nodes when it is read.
 const NODES_MAX: usize = usize::MAX;
 
@@ -89,6 +91,11 @@ struct Missing {
     reason: String,
 }
 
+/// The cluster that a file in the state folder is of, by its name.
+pub fn cluster_of(file_name: &str) -> Option<&str> {
+    file_name.strip_prefix(FILE_PREFIX)?.strip_prefix('-')?.strip_suffix(FILE_SUFFIX)
+}
+
 /// The file of one cluster.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -98,7 +105,7 @@ pub struct Store {
 impl Store {
     /// The file of a cluster in the state folder.
     pub fn new(folder: &std::path::Path, cluster: &str) -> Self {
-        Self { path: folder.join(format!("{FILE_PREFIX}-{cluster}.json")) }
+        Self { path: folder.join(format!("{FILE_PREFIX}-{cluster}{FILE_SUFFIX}")) }
     }
 
     /// Where it is.
@@ -111,9 +118,19 @@ impl Store {
     /// # Errors
     /// [`StateError`].
     pub async fn load(&self) -> Result<Option<Kept>, StateError> {
-        let bytes = service::durable::read(&self.path)
-            .await
-            .map_err(|source| StateError::Unreadable { path: self.path.clone(), source })?;
+        self.understand(service::durable::read(&self.path).await)
+    }
+
+    /// The same on this thread.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn load_blocking(&self) -> Result<Option<Kept>, StateError> {
+        self.understand(service::durable::read_blocking(&self.path))
+    }
+
+    fn understand(&self, read: std::io::Result<Option<Vec<u8>>>) -> Result<Option<Kept>, StateError> {
+        let bytes = read.map_err(|source| StateError::Unreadable { path: self.path.clone(), source })?;
         let Some(bytes) = bytes else { return Ok(None) };
         parse(&bytes).map(Some).map_err(|detail| StateError::Malformed { path: self.path.clone(), detail })
     }
@@ -124,6 +141,14 @@ impl Store {
     /// Whatever the file system says; the earlier one is then still kept.
     pub async fn save(&self, kept: &Kept) -> std::io::Result<()> {
         service::durable::write(&self.path, write(kept)?).await
+    }
+
+    /// Removes the file, if there is one. When this returns, a restart will find none.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub async fn remove(&self) -> std::io::Result<()> {
+        service::durable::remove(&self.path).await
     }
 }
 

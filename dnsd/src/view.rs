@@ -1,8 +1,11 @@
 //! A publication as people and programs read it over HTTP. Pure.
 
+use std::sync::Arc;
+
 use hickory_proto::rr::{RData, Record};
 use serde_json::{Value, json};
 
+use crate::directory::Slot;
 use crate::labels::short_labels;
 use crate::publication::Publication;
 use crate::publisher::Published;
@@ -22,7 +25,7 @@ pub fn receipt(published: &Published, warnings: &[String], request_id: &str) -> 
 pub fn publication(publication: &Publication) -> Value {
     let mut view = summary(publication);
     view["document"] = publication.document.to_json();
-    view["records"] = publication.all_records().map(|record| record_view(&record)).collect();
+    view["records"] = publication.all_records().iter().map(record_view).collect();
     view
 }
 
@@ -39,6 +42,27 @@ pub fn zone_file(publication: &Publication) -> String {
         ));
     }
     text
+}
+
+/// The answer to `GET /clusters`: a line for each, for who wants to know which are behind.
+pub fn clusters(slots: &[Arc<Slot>]) -> Value {
+    let line = |slot: &Arc<Slot>| {
+        let publication = slot.publication();
+        let publication = publication.as_ref();
+        json!({
+            "cluster": slot.settings.cluster,
+            "domain": slot.settings.domain.to_ascii().trim_end_matches('.'),
+            "revision": publication.map(|publication| publication.stamp.revision),
+            "serial": publication.map(|publication| publication.serial),
+            "master": publication.and_then(|publication| publication.members.master.endpoint()),
+        })
+    };
+    json!({"clusters": slots.iter().map(line).collect::<Vec<_>>()})
+}
+
+/// The answer to `DELETE /clusters/{cluster}/dns`.
+pub fn removed(cluster: &str, request_id: &str) -> Value {
+    json!({"outcome": "removed", "cluster": cluster, "request_id": request_id})
 }
 
 fn summary(publication: &Publication) -> Value {

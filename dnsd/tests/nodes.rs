@@ -142,9 +142,9 @@ fn both_paths_agree_before_the_first_publication() {
         (Name::from_ascii(format!("{label}.redis-1.docker.")).unwrap(), at.parse().unwrap())
     });
     let zone = bare(&settings).with_nodes(&settings, &nodes.into());
-    let slot = Arc::new(Slot::new(settings.clone()).unwrap());
-    slot.answer_for_nodes(Answers::new(&settings, 7, zone.records, false).unwrap());
-    let directory = Directory::new(vec![slot]);
+    let slot = Arc::new(Slot::new(settings).unwrap());
+    slot.answer_for_nodes(Answers::new(&slot.settings, 7, zone.records, false).unwrap());
+    let directory = Directory::of(slot);
     let labels = [
         "core-01.",
         "CORE-01.",

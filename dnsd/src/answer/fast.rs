@@ -85,7 +85,7 @@ fn look_up(directory: &Directory, query: &Plain<'_>, context: &Context<'_>, out:
         return context.missing(answers, domain_offset, out);
     };
     match owner.get(query.qtype) {
-        Some(answer) => context.positive(&answer.encoded, out),
+        Some(encoded) => context.positive(&encoded, out),
         None => context.negative(rcode::NOERROR, domain_offset, &answers.soa_tail, out),
     }
     rcode::NOERROR

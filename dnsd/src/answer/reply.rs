@@ -45,12 +45,12 @@ impl Context<'_> {
     }
 
     /// A positive answer: as much of it as fits.
-    pub(super) fn positive(&self, encoded: &Encoded, out: &mut Vec<u8>) {
+    pub(super) fn positive(&self, encoded: &Encoded<'_>, out: &mut Vec<u8>) {
         let Some(cut) = encoded.fit(self.room_without_opt()) else {
             return self.truncated(rcode::NOERROR, out);
         };
         out.clear();
-        out.extend_from_slice(&encoded.message[..cut.end]);
+        out.extend_from_slice(&encoded.message[..usize::from(cut.end)]);
         out[HEADER_BYTES..HEADER_BYTES + self.question.len()].copy_from_slice(self.question);
         self.finish(out, true, rcode::NOERROR, [encoded.answer_count, 0, cut.additional_count]);
     }

@@ -17,7 +17,7 @@ use super::fast;
 use super::reply::{Context, rcode};
 use super::{Outcome, Transport};
 use crate::directory::Directory;
-use crate::publication::{Answers, Cut, Encoded, HEADER_BYTES, message, sets, wire};
+use crate::publication::{Cut, Encoded, HEADER_BYTES, few, message, sets, wire};
 
 /// The only EDNS version there is.
 const EDNS_VERSION: u8 = 0;
@@ -118,40 +118,45 @@ fn look_up(directory: &Directory, query: &LowerQuery, context: &Context<'_>, out
         return rcode::SERVFAIL;
     };
     let domain_offset = name.len() - slot.wire_bytes();
-    let Some(types) = answers.records.get(&**query.name()) else {
+    let Some(owner) = answers.owner(&name) else {
         return context.missing(answers, domain_offset, out);
     };
     let asked = match query.query_type() {
-        RecordType::ANY if types.contains_key(&RecordType::SRV) => RecordType::SRV,
-        RecordType::ANY => types.keys().next().copied().unwrap_or(RecordType::ANY),
+        RecordType::ANY if owner.get(RecordType::SRV.into()).is_some() => RecordType::SRV,
+        RecordType::ANY => owner.types().next().unwrap_or(RecordType::ANY),
         RecordType::IXFR => RecordType::SOA,
         other => other,
     };
-    match assemble(answers, query, asked, context) {
-        Some(encoded) => context.positive(&encoded, out),
+    match owner.get(asked.into()).and_then(|known| assemble(&known, query, context)) {
+        Some((message, end)) => {
+            let answer_count = end.answer_count;
+            context.positive(&Encoded { message: &message, answer_count, cuts: &[end.at] }, out);
+        }
         None => context.negative(rcode::NOERROR, domain_offset, &answers.soa_tail, out),
     }
     rcode::NOERROR
 }
 
+/// Where an answer that was put together ends, and how many records it answers with.
+struct End {
+    answer_count: u16,
+    at: Cut,
+}
+
 /// The answer put together anew from the records, with as many sets of additionals as there is room for.
 /// Encoded under the zone's own spelling of the name, so that compression finds it; the client's spelling
 /// is written over it like everywhere.
-fn assemble(
-    answers: &Answers,
-    query: &LowerQuery,
-    asked: RecordType,
-    context: &Context<'_>,
-) -> Option<Encoded> {
-    let known = answers.owner(&wire(query.name()).ok()?)?.get(asked.into())?;
+fn assemble(known: &Encoded<'_>, query: &LowerQuery, context: &Context<'_>) -> Option<(Vec<u8>, End)> {
+    let (answers, additionals) = known.records().ok()?;
+    let answer_count = few(answers.len()).ok()?;
     let mut base = message(Query::query((**query.name()).clone(), query.query_type()));
-    base.add_answers(known.answers.iter().cloned());
-    let additionals: Vec<&[Record]> = sets(&known.additionals).collect();
+    base.add_answers(answers);
+    let additionals: Vec<&[Record]> = sets(&additionals).collect();
     let encode = |count: usize| {
         let mut message = base.clone();
         message.add_additionals(additionals[..count].iter().copied().flatten().cloned());
-        let cut = u16::try_from(message.additionals.len()).ok()?;
-        Some((message.to_vec().ok()?, cut))
+        let additional_count = few(message.additionals.len()).ok()?;
+        Some((message.to_vec().ok()?, additional_count))
     };
     // The most sets that fit: `fits` of them do, one more than `fits_not` - 1 does not.
     let (mut fits, mut fits_not) = (0, additionals.len() + 1);
@@ -165,11 +170,8 @@ fn assemble(
         probe = fits.midpoint(fits_not);
     }
     let (message, additional_count) = encode(fits)?;
-    Some(Encoded {
-        answer_count: u16::try_from(known.answers.len()).ok()?,
-        cuts: vec![Cut { end: message.len(), additional_count }],
-        message,
-    })
+    let at = Cut { end: few(message.len()).ok()?, additional_count };
+    Some((message, End { answer_count, at }))
 }
 
 /// The question as the client wrote it, without compression.

@@ -102,9 +102,11 @@ impl Transfer {
     pub fn messages(&self) -> impl Iterator<Item = Result<Vec<u8>, ProtoError>> {
         let records: Vec<Record> = match &self.contents {
             Contents::Whole(publication) => {
-                publication.all_records().chain([publication.soa.clone()]).collect()
+                let mut records = publication.all_records();
+                records.push(publication.soa());
+                records
             }
-            Contents::Current(publication) => vec![publication.soa.clone()],
+            Contents::Current(publication) => vec![publication.soa()],
             Contents::Code(_) => Vec::new(),
         };
         let count = records.len().div_ceil(RECORDS_MAX).max(1);

@@ -1,6 +1,7 @@
 //! Telling secondaries that the zone has changed (RFC 1996), so that they fetch it now and not some time.
 //!
-//! One task per secondary and zone, because one that is dead must not make the others wait. The standard
+//! One task per secondary, because one that is dead must not make the others wait, and within it as many
+//! zones at a time as is sensible; a zone that changes again while it waits waits only once. The standard
 //! thinks in minutes between attempts; a secondary of ours answers clients that look for a new master, so the
 //! first repetition comes after half a second. When a secondary has been asked often enough it is left alone
 //! until the next change: it also looks by itself, every 30 seconds, as the SOA record tells it.
@@ -8,15 +9,17 @@
 //! The message has the new SOA record, which lets a secondary that knows it already do nothing, and no OPT
 //! record, which some secondaries cannot bear in a NOTIFY.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::RecordType;
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +30,8 @@ use crate::publication::Publication;
 
 /// Waits for an answer, in milliseconds; as many attempts as there are waits.
 const WAITS_MS: [u64; 6] = [500, 1_000, 2_000, 4_000, 8_000, 16_000];
+/// Zones that one secondary is told of at a time.
+const ZONES_AT_A_TIME_MAX: usize = 256;
 /// Shortest time between two changes that a secondary is told of, in milliseconds; it would not follow
 /// faster anyway.
 const PAUSE_MS: u64 = 100;
@@ -40,30 +45,118 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
-    for slot in directory.slots() {
-        for &secondary in &secondaries {
-            let herald = Herald { slot: Arc::clone(slot), secondary, own, silent: false };
-            let stop = shutdown.clone();
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = herald.run() => {}
-                }
-            });
-        }
+    for secondary in secondaries {
+        let waiting = Arc::new(Waiting::default());
+        let to_tell = Arc::clone(&waiting);
+        directory.listen(move |change| to_tell.add(Arc::clone(change.slot)));
+        // Those that were published before anybody listened.
+        directory.slots().into_iter().for_each(|slot| waiting.add(slot));
+        let messenger = Messenger { secondary, own, waiting, silent: BTreeSet::new() };
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = messenger.run() => {}
+            }
+        });
     }
     tasks.close();
     shutdown.cancelled().await;
     tasks.wait().await;
 }
 
-/// Tells one secondary of one zone.
+/// Zones that a secondary is to be told of, by cluster: as many as there are at most.
+#[derive(Default)]
+struct Waiting {
+    zones: Mutex<BTreeMap<String, Arc<Slot>>>,
+    more: Notify,
+}
+
+impl Waiting {
+    fn add(&self, slot: Arc<Slot>) {
+        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        zones.insert(slot.settings.cluster.clone(), slot);
+        drop(zones);
+        self.more.notify_one();
+    }
+
+    /// One that is not being told of already.
+    fn take(&self, under_way: &BTreeSet<String>) -> Option<Arc<Slot>> {
+        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = zones.keys().find(|cluster| !under_way.contains(*cluster))?.clone();
+        zones.remove(&next)
+    }
+}
+
+/// Tells one secondary of all zones.
+struct Messenger {
+    secondary: SocketAddr,
+    own: IpAddr,
+    waiting: Arc<Waiting>,
+    /// Clusters of which it did not confirm the last change. It was warned about the first of them.
+    silent: BTreeSet<String>,
+}
+
+impl Messenger {
+    async fn run(mut self) {
+        let mut telling = JoinSet::new();
+        let mut under_way = BTreeSet::new();
+        loop {
+            while telling.len() < ZONES_AT_A_TIME_MAX
+                && let Some(slot) = self.waiting.take(&under_way)
+            {
+                under_way.insert(slot.settings.cluster.clone());
+                telling.spawn(Herald { slot, secondary: self.secondary, own: self.own }.run());
+            }
+            tokio::select! {
+                () = self.waiting.more.notified() => {}
+                Some(ended) = telling.join_next() => {
+                    // A herald does nothing that could end otherwise.
+                    let Ok((slot, told)) = ended else { return };
+                    under_way.remove(&slot.settings.cluster);
+                    match told {
+                        Some(told) => self.report(&slot, &told),
+                        None => drop(self.silent.remove(&slot.settings.cluster)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, slot: &Slot, told: &Told) {
+        let (secondary, settings) = (self.secondary, &slot.settings);
+        let (cluster, domain) = (settings.cluster.clone(), &settings.domain);
+        let was_silent = !self.silent.is_empty();
+        match told {
+            Told::Outdated => {}
+            Told::Confirmed => {
+                self.silent.remove(&cluster);
+                if was_silent && self.silent.is_empty() {
+                    tracing::info!(%secondary, %domain, "the secondary confirms changes again");
+                }
+            }
+            Told::Declined(code) => {
+                self.silent.insert(cluster);
+                if !was_silent {
+                    tracing::warn!(%secondary, %domain, %code, "the secondary does not take NOTIFY; permit our address there");
+                }
+            }
+            Told::Unanswered(error) => {
+                self.silent.insert(cluster);
+                if !was_silent {
+                    let cause = error.as_ref().map(ToString::to_string).unwrap_or_default();
+                    tracing::warn!(%secondary, %domain, cause, "the secondary does not confirm a change; it follows when it looks by itself");
+                }
+            }
+        }
+    }
+}
+
+/// Tells one secondary of one change of one zone.
 struct Herald {
     slot: Arc<Slot>,
     secondary: SocketAddr,
     own: IpAddr,
-    /// Whether it did not confirm the last change; it was warned about.
-    silent: bool,
 }
 
 /// How telling ended.
@@ -74,27 +167,23 @@ enum Told {
     Declined(ResponseCode),
     /// It does not answer.
     Unanswered(Option<io::Error>),
-    /// There is something newer to tell.
+    /// There is something newer to tell, and the zone waits for it already.
     Outdated,
 }
 
 impl Herald {
-    async fn run(mut self) {
+    /// How telling ended; `None` if there is nothing to tell of (any more).
+    async fn run(self) -> (Arc<Slot>, Option<Told>) {
         let mut changes = self.slot.changes();
-        loop {
-            changes.borrow_and_update();
-            // Cloned, so that nothing of the old publication is held up while we wait.
-            let publication = self.slot.publication().clone();
-            if let Some(publication) = publication {
-                let told = self.tell(&publication, &mut changes).await;
-                self.report(&told);
-                sleep(Duration::from_millis(PAUSE_MS)).await;
-            }
-            // The slot is ours too, so its sender lives as long as we do.
-            if changes.changed().await.is_err() {
-                return;
-            }
+        changes.borrow_and_update();
+        // Cloned, so that nothing of the old publication is held up while we wait.
+        let publication = self.slot.publication().clone();
+        let mut told = None;
+        if let Some(publication) = publication {
+            told = Some(self.tell(&publication, &mut changes).await);
+            sleep(Duration::from_millis(PAUSE_MS)).await;
         }
+        (self.slot, told)
     }
 
     async fn tell(&self, publication: &Publication, changes: &mut watch::Receiver<u64>) -> Told {
@@ -117,8 +206,6 @@ impl Herald {
                     Err(_) => {}
                 },
                 changed = changes.changed() => if changed.is_ok() {
-                    // To be seen again by the caller.
-                    changes.mark_changed();
                     return Told::Outdated;
                 },
             }
@@ -140,33 +227,6 @@ impl Herald {
             }
         }
     }
-
-    fn report(&mut self, told: &Told) {
-        let (secondary, domain) = (self.secondary, &self.slot.settings.domain);
-        let was_silent = self.silent;
-        match told {
-            Told::Outdated => {}
-            Told::Confirmed => {
-                self.silent = false;
-                if was_silent {
-                    tracing::info!(%secondary, %domain, "the secondary confirms changes again");
-                }
-            }
-            Told::Declined(code) => {
-                self.silent = true;
-                if !was_silent {
-                    tracing::warn!(%secondary, %domain, %code, "the secondary does not take NOTIFY; permit our address there");
-                }
-            }
-            Told::Unanswered(error) => {
-                self.silent = true;
-                if !was_silent {
-                    let cause = error.as_ref().map(ToString::to_string).unwrap_or_default();
-                    tracing::warn!(%secondary, %domain, cause, "the secondary does not confirm a change; it follows when it looks by itself");
-                }
-            }
-        }
-    }
 }
 
 /// The address to send from: where we answer, unless that is any address or of the other family.
@@ -181,7 +241,7 @@ fn message(publication: &Publication) -> Message {
     message.metadata.op_code = OpCode::Notify;
     message.metadata.authoritative = true;
     message.add_query(Query::query(publication.settings.domain.clone(), RecordType::SOA));
-    message.add_answers([publication.soa.clone()]);
+    message.add_answers([publication.soa()]);
     message
 }
 

@@ -1,8 +1,9 @@
 //! The sockets of the Sentinel face.
 //!
-//! Each connection is a task with one buffer of limited size in and one out. Events come through a
-//! broadcast of limited length; a subscriber that does not read fast enough loses its connection rather
-//! than making anyone wait, and finds the present state when it comes back.
+//! Each connection is a task with one buffer of limited size in and one out. Events are made and encoded
+//! once, in the moment of the change, and come through a broadcast of limited length; a subscriber that does
+//! not read fast enough loses its connection rather than making anyone wait, and finds the present state
+//! when it comes back.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,11 +19,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::directory::{Directory, Slot};
+use crate::directory::Directory;
 use crate::sentinel::command::{Outcome, Session};
-use crate::sentinel::events::{Event, between};
+use crate::sentinel::events::{Message, between};
 use crate::sentinel::resp::{Parsed, REQUEST_BYTES_MAX, Reply, parse};
-use crate::sentinel::view::{Monitored, View};
+use crate::sentinel::view::View;
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 4096;
@@ -33,7 +34,7 @@ const WRITE_MS_MAX: u64 = 5_000;
 /// Wait after accepting failed for want of something (descriptors, memory), in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// Changes that a subscriber may be behind.
-const EVENTS_BEHIND_MAX: usize = 64;
+const EVENTS_BEHIND_MAX: usize = 1_024;
 /// Bytes read at once.
 const READ_BYTES: usize = 4096;
 
@@ -51,19 +52,14 @@ struct Face {
     directory: Arc<Directory>,
     settings: Settings,
     own: SocketAddr,
-    events: broadcast::Sender<Arc<Vec<Event>>>,
+    events: broadcast::Sender<Arc<Vec<Message>>>,
     ids: AtomicI64,
 }
 
 impl Face {
-    fn view(&self) -> View {
-        let monitored = self.directory.slots().iter().map(|slot| monitored(slot)).collect();
-        View { monitored, peers: self.settings.peers.clone(), own: self.own }
+    fn view(&self) -> View<'_> {
+        View { directory: &self.directory, peers: &self.settings.peers, own: self.own }
     }
-}
-
-fn monitored(slot: &Slot) -> Monitored {
-    Monitored { name: slot.settings.cluster.clone(), publication: slot.publication().clone() }
 }
 
 /// Accepts until shutdown, then waits for the connections to end.
@@ -75,19 +71,17 @@ pub async fn serve(
 ) {
     let own = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
     let (events, _) = broadcast::channel(EVENTS_BEHIND_MAX);
+    let told = events.clone();
+    directory.listen(move |change| {
+        let messages = between(change);
+        if !messages.is_empty() {
+            // Nobody listening is no failure.
+            let _ = told.send(Arc::new(messages));
+        }
+    });
     let face = Arc::new(Face { directory, settings, own, events, ids: AtomicI64::new(1) });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
-    for slot in face.directory.slots() {
-        let watching = announce(Arc::clone(&face), Arc::clone(slot));
-        let stop = shutdown.clone();
-        connections.spawn(async move {
-            tokio::select! {
-                () = watching => {}
-                () = stop.cancelled() => {}
-            }
-        });
-    }
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -117,22 +111,6 @@ pub async fn serve(
     }
     connections.close();
     connections.wait().await;
-}
-
-/// Tells subscribers what changes in one zone.
-async fn announce(face: Arc<Face>, slot: Arc<Slot>) {
-    let mut changes = slot.changes();
-    let mut before = monitored(&slot);
-    let is_only = face.directory.slots().len() == 1;
-    while changes.changed().await.is_ok() {
-        let now = monitored(&slot);
-        let events = between(&before, &now, is_only);
-        before = now;
-        if !events.is_empty() {
-            // Nobody listening is no failure.
-            let _ = face.events.send(Arc::new(events));
-        }
-    }
 }
 
 /// Answers the requests of one connection, and tells it what it subscribed to.
@@ -208,10 +186,13 @@ fn requests(
     open
 }
 
-fn hear(session: &Session, events: &[Event], out: &mut Vec<u8>) {
-    for event in events {
-        for message in session.hears(event.channel, &event.payload) {
-            message.encode(session.version, out);
+fn hear(session: &Session, messages: &[Message], out: &mut Vec<u8>) {
+    for message in messages {
+        if session.channels.contains(message.channel) {
+            out.extend_from_slice(message.encoded(session.version));
+        }
+        for reply in session.hears_by_pattern(message.channel, &message.payload) {
+            reply.encode(session.version, out);
         }
     }
 }

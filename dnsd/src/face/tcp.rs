@@ -231,7 +231,7 @@ mod tests {
         let counters = Counters::default();
         let shutdown = CancellationToken::new();
         let face = Face {
-            directory: Arc::new(Directory::new(Vec::new())),
+            directory: Arc::new(Directory::below(&hickory_proto::rr::Name::root()).unwrap()),
             limits: Limits { connections_max: 2, idle: Duration::from_secs(10) },
             tally: counters.queries.tally(),
             counters,

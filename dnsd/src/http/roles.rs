@@ -20,11 +20,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::IfMatch;
-use crate::directory::Slot;
+use crate::directory::{Directory, Slot};
 use crate::problems;
 use crate::roles::{Asked, Role, Seen, Tag, Told, tell};
 
-use super::{REVISION, text};
+use super::{Cluster, REVISION, text, zone};
 
 /// Requests that may wait for news at a time: half of the connections of the HTTP face.
 const WAITERS_MAX: usize = 128;
@@ -35,42 +35,62 @@ const WAIT_S_DEFAULT: u64 = 30;
 const WAIT_S_MAX: u64 = 60;
 
 /// What the handlers need.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Roles {
-    slot: Arc<Slot>,
+    directory: Arc<Directory>,
     waiters: Arc<Semaphore>,
     /// Nobody waits any longer when the daemon stops.
     stop: CancellationToken,
 }
 
-/// The routes.
-pub fn routes(slot: Arc<Slot>, stop: CancellationToken) -> Router {
-    let roles = Roles { slot, waiters: Arc::new(Semaphore::new(WAITERS_MAX)), stop };
-    Router::new()
-        .route("/master", get(master))
-        .route("/slaves", get(slaves))
-        .route("/check/master", get(check_master))
-        .route("/check/slave", get(check_slave))
-        .with_state(roles)
+/// The routes: of the only cluster, and of each by its name.
+pub fn routes(directory: Arc<Directory>, stop: CancellationToken) -> Router {
+    let roles = Roles { directory, waiters: Arc::new(Semaphore::new(WAITERS_MAX)), stop };
+    let paths = ["", "/clusters/{cluster}"];
+    let add = |router: Router<Roles>, path: &str| {
+        router
+            .route(&format!("{path}/master"), get(master))
+            .route(&format!("{path}/slaves"), get(slaves))
+            .route(&format!("{path}/check/master"), get(check_master))
+            .route(&format!("{path}/check/slave"), get(check_slave))
+    };
+    paths.into_iter().fold(Router::new(), add).with_state(roles)
 }
 
-async fn master(State(roles): State<Roles>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    show(&roles, Role::Master, &uri, &headers).await
+async fn master(
+    State(roles): State<Roles>,
+    cluster: Cluster,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    show(&roles, Role::Master, &cluster, &uri, &headers).await
 }
 
-async fn slaves(State(roles): State<Roles>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    show(&roles, Role::Slave, &uri, &headers).await
+async fn slaves(
+    State(roles): State<Roles>,
+    cluster: Cluster,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    show(&roles, Role::Slave, &cluster, &uri, &headers).await
 }
 
-async fn show(roles: &Roles, role: Role, uri: &Uri, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn show(
+    roles: &Roles,
+    role: Role,
+    cluster: &Cluster,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let slot = zone(&roles.directory, cluster, uri)?;
     let wait = Wait::parse(uri)?;
     let known = text(headers, &header::IF_NONE_MATCH)?
         .map(|value| IfMatch::parse(&value))
         .transpose()
         .map_err(|error| Problem::unknown_parameter(error.to_string()))?;
     let (told, has_seen) = match wait {
-        None => (roles.now(role), false),
-        Some(wait) => roles.after(role, wait).await?,
+        None => (now(&slot, role), false),
+        Some(wait) => roles.after(&slot, role, wait).await?,
     };
     let Some(told) = told else { return Err(problems::not_published()) };
     let tag = format!("\"{}\"", told.tag);
@@ -127,18 +147,18 @@ impl Wait {
     }
 }
 
-impl Roles {
-    fn now(&self, role: Role) -> Option<Told> {
-        self.slot.publication().as_ref().map(|publication| tell(publication, role))
-    }
+fn now(slot: &Slot, role: Role) -> Option<Told> {
+    slot.publication().as_ref().map(|publication| tell(publication, role))
+}
 
+impl Roles {
     /// What is told as soon as it is news, else what is told when the time is over, and whether the client
     /// has seen just that.
-    async fn after(&self, role: Role, wait: Wait) -> Result<(Option<Told>, bool), Problem> {
+    async fn after(&self, slot: &Slot, role: Role, wait: Wait) -> Result<(Option<Told>, bool), Problem> {
         // Subscribed before the first look, so that nothing happens unseen in between.
-        let mut changes = self.slot.changes();
+        let mut changes = slot.changes();
         let ends_at = Instant::now() + wait.timeout;
-        let mut told = self.now(role);
+        let mut told = now(slot, role);
         let seen = wait.seen.or_now(told.as_ref().map(|told| told.tag));
         let is_news = |tag: Tag| seen.is_outdone_by(tag);
         let mut place = None;
@@ -151,8 +171,10 @@ impl Roles {
                 () = sleep_until(ends_at) => false,
                 () = self.stop.cancelled() => false,
             };
-            told = self.now(role);
-            if !changed {
+            let had_any = told.is_some();
+            told = now(slot, role);
+            let is_gone = had_any && told.is_none();
+            if !changed || is_gone {
                 break;
             }
         }
@@ -165,23 +187,23 @@ impl Roles {
     }
 }
 
-async fn check_master(State(roles): State<Roles>, uri: Uri) -> Result<Response, Problem> {
-    check(&roles, Role::Master, &uri)
+async fn check_master(State(roles): State<Roles>, cluster: Cluster, uri: Uri) -> Result<Response, Problem> {
+    check(&*zone(&roles.directory, &cluster, &uri)?, Role::Master, &uri)
 }
 
-async fn check_slave(State(roles): State<Roles>, uri: Uri) -> Result<Response, Problem> {
-    check(&roles, Role::Slave, &uri)
+async fn check_slave(State(roles): State<Roles>, cluster: Cluster, uri: Uri) -> Result<Response, Problem> {
+    check(&*zone(&roles.directory, &cluster, &uri)?, Role::Slave, &uri)
 }
 
 /// 200 or 503, as load balancers ask for each node of theirs.
-fn check(roles: &Roles, role: Role, uri: &Uri) -> Result<Response, Problem> {
+fn check(slot: &Slot, role: Role, uri: &Uri) -> Result<Response, Problem> {
     let parameters = query(uri, &["node"])?;
     let Some(node) = parameters.get("node") else {
         return Err(Problem::unknown_parameter("node is missing: say which, as in ?node=10.0.0.1:6379"));
     };
     let asked: Asked =
         node.parse().map_err(|error| Problem::unknown_parameter(format!("node={node:?}: {error}")))?;
-    let publication = roles.slot.publication();
+    let publication = slot.publication();
     let Some(publication) = publication.as_ref() else {
         return Err(problems::not_in_role(&asked, role, None));
     };

@@ -57,7 +57,7 @@ impl Session {
     }
 
     /// Answers a request.
-    pub fn answer(&mut self, view: &View, words: &[Vec<u8>], password: Option<&str>) -> Outcome {
+    pub fn answer(&mut self, view: &View<'_>, words: &[Vec<u8>], password: Option<&str>) -> Outcome {
         let words: Vec<String> =
             words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
         let Some(command) = words.first().map(|word| word.to_ascii_uppercase()) else {
@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    fn hello(&mut self, view: &View, arguments: &[String], password: Option<&str>) -> Reply {
+    fn hello(&mut self, view: &View<'_>, arguments: &[String], password: Option<&str>) -> Reply {
         let mut rest = arguments;
         let mut version = self.version;
         if let Some((first, more)) = rest.split_first() {
@@ -221,26 +221,15 @@ impl Session {
         Reply::Push(vec![Reply::bulk(kind), channel, Reply::Integer(count)])
     }
 
-    /// The messages this session gets for an event.
-    pub fn hears(&self, channel: &str, payload: &str) -> Vec<Reply> {
-        let mut messages = Vec::new();
-        if self.channels.contains(channel) {
-            messages.push(Reply::Push(vec![
-                Reply::bulk("message"),
-                Reply::bulk(channel),
-                Reply::bulk(payload),
-            ]));
-        }
-        for pattern in self.patterns.iter().filter(|pattern| matches(pattern.as_bytes(), channel.as_bytes()))
-        {
-            messages.push(Reply::Push(vec![
-                Reply::bulk("pmessage"),
-                Reply::bulk(pattern),
-                Reply::bulk(channel),
-                Reply::bulk(payload),
-            ]));
-        }
-        messages
+    /// The messages this session gets for an event because of its patterns. Those of channels are the same
+    /// for everybody (see `events`).
+    pub fn hears_by_pattern(&self, channel: &str, payload: &str) -> Vec<Reply> {
+        let matching = self.patterns.iter().filter(|pattern| matches(pattern.as_bytes(), channel.as_bytes()));
+        let message = |pattern: &String| {
+            let words = ["pmessage", pattern, channel, payload];
+            Reply::Push(words.into_iter().map(Reply::bulk).collect())
+        };
+        matching.map(message).collect()
     }
 }
 
@@ -274,12 +263,12 @@ fn command_reply(arguments: &[String]) -> Reply {
     }
 }
 
-fn role(view: &View) -> Reply {
-    let names = view.monitored.iter().map(|monitored| Reply::bulk(&monitored.name)).collect();
+fn role(view: &View<'_>) -> Reply {
+    let names = view.monitored().into_iter().map(|monitored| Reply::Bulk(monitored.name)).collect();
     Reply::Array(vec![Reply::bulk("sentinel"), Reply::Array(names)])
 }
 
-fn sentinel(view: &View, arguments: &[String]) -> Reply {
+fn sentinel(view: &View<'_>, arguments: &[String]) -> Reply {
     let Some(command) = arguments.first().map(|word| word.to_ascii_uppercase()) else {
         return wrong_number("sentinel");
     };
@@ -287,24 +276,24 @@ fn sentinel(view: &View, arguments: &[String]) -> Reply {
         ("MYID", []) => Reply::Bulk(view.own_id()),
         ("MASTERS", []) => Reply::Array(masters(view)),
         ("GET-MASTER-ADDR-BY-NAME", [name]) => {
-            let at = view.find(name).and_then(view::master);
+            let at = view.find(name).as_ref().and_then(view::master);
             at.map_or(Reply::NilArray, |at| {
                 Reply::Array(vec![Reply::Bulk(at.ip().to_string()), Reply::Bulk(at.port().to_string())])
             })
         }
         ("MASTER", [name]) => {
-            let found = view.find(name).and_then(|monitored| view::master_fields(view, monitored, name));
+            let found = view.find(name).and_then(|monitored| view::master_fields(view, &monitored, name));
             found.unwrap_or_else(no_such_master)
         }
         ("REPLICAS" | "SLAVES", [name]) => match view.find(name) {
-            Some(monitored) => Reply::Array(view::slave_fields(monitored)),
+            Some(monitored) => Reply::Array(view::slave_fields(&monitored)),
             None => no_such_master(),
         },
         ("SENTINELS", [name]) => match view.find(name) {
             Some(_) => Reply::Array(view::peer_fields(view)),
             None => no_such_master(),
         },
-        ("CKQUORUM", [name]) => match view.find(name).and_then(view::master) {
+        ("CKQUORUM", [name]) => match view.find(name).as_ref().and_then(view::master) {
             Some(_) => Reply::bulk(format!(
                 "OK {} usable Sentinels. Quorum and failover authorization can be reached",
                 view.peers.len() + 1
@@ -329,10 +318,10 @@ fn sentinel(view: &View, arguments: &[String]) -> Reply {
 
 /// Every master under its own name; the only one under the common name as well, because some clients look
 /// for theirs in this list and nowhere else.
-fn masters(view: &View) -> Vec<Reply> {
-    let own =
-        view.monitored.iter().filter_map(|monitored| view::master_fields(view, monitored, &monitored.name));
-    let only = match view.monitored.as_slice() {
+fn masters(view: &View<'_>) -> Vec<Reply> {
+    let monitored = view.monitored();
+    let own = monitored.iter().filter_map(|monitored| view::master_fields(view, monitored, &monitored.name));
+    let only = match monitored.as_slice() {
         [only] if only.name != COMMON_NAME => view::master_fields(view, only, COMMON_NAME),
         _ => None,
     };

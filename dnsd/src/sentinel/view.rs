@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::directory::{Directory, Slot};
 use crate::publication::Publication;
 use crate::zone::Member;
 
@@ -29,24 +30,35 @@ pub struct Monitored {
     pub publication: Option<Arc<Publication>>,
 }
 
-/// Everything an answer is made from.
-#[derive(Clone, Debug)]
-pub struct View {
+/// Everything an answer is made from. Zones are looked up one by one where one is asked for: there may be
+/// thousands.
+pub struct View<'a> {
     /// The clusters, each under its own name.
-    pub monitored: Vec<Monitored>,
+    pub directory: &'a Directory,
     /// The other dnsds that answer as Sentinels.
-    pub peers: Vec<SocketAddr>,
+    pub peers: &'a [SocketAddr],
     /// Where this one answers.
     pub own: SocketAddr,
 }
 
-impl View {
+impl Monitored {
+    /// A zone as it is now.
+    pub fn new(slot: &Slot) -> Self {
+        Self { name: slot.settings.cluster.clone(), publication: slot.publication().clone() }
+    }
+}
+
+impl View<'_> {
     /// The master of a name.
-    pub fn find(&self, name: &str) -> Option<&Monitored> {
-        let own = self.monitored.iter().find(|monitored| monitored.name == name);
-        let only =
-            (self.monitored.len() == 1 && name == COMMON_NAME).then(|| self.monitored.first()).flatten();
-        own.or(only)
+    pub fn find(&self, name: &str) -> Option<Monitored> {
+        let own = self.directory.of_cluster(name);
+        let only = || if name == COMMON_NAME { self.directory.only() } else { None };
+        own.or_else(only).map(|slot| Monitored::new(&slot))
+    }
+
+    /// All of them.
+    pub fn monitored(&self) -> Vec<Monitored> {
+        self.directory.slots().iter().map(|slot| Monitored::new(slot)).collect()
     }
 
     /// This Sentinel's id.
@@ -94,7 +106,7 @@ fn common(name: String, at: SocketAddr, flags: &str, run_id: String) -> Vec<(&'s
 }
 
 /// The answer to `SENTINEL MASTER`, and an element of `SENTINEL MASTERS`.
-pub fn master_fields(view: &View, monitored: &Monitored, name: &str) -> Option<Reply> {
+pub fn master_fields(view: &View<'_>, monitored: &Monitored, name: &str) -> Option<Reply> {
     let publication = monitored.publication.as_ref()?;
     let at = publication.members.master.endpoint()?;
     let mut pairs = common(name.to_owned(), at, "master", identity(&at.to_string()));
@@ -138,7 +150,7 @@ pub fn slave_fields(monitored: &Monitored) -> Vec<Reply> {
 }
 
 /// The answer to `SENTINEL SENTINELS`.
-pub fn peer_fields(view: &View) -> Vec<Reply> {
+pub fn peer_fields(view: &View<'_>) -> Vec<Reply> {
     view.peers
         .iter()
         .map(|at| {
@@ -155,16 +167,17 @@ pub fn peer_fields(view: &View) -> Vec<Reply> {
 }
 
 /// The answer to `INFO`.
-pub fn info(view: &View, version: &str) -> String {
+pub fn info(view: &View<'_>, version: &str) -> String {
+    let monitored = view.monitored();
     let mut text = format!(
         "# Server\r\nredis_version:{version}\r\nredis_mode:sentinel\r\nrun_id:{}\r\ntcp_port:{}\r\n\r\n\
          # Replication\r\nrole:sentinel\r\n\r\n# Sentinel\r\n\
          sentinel_masters:{}\r\nsentinel_tilt:0\r\nsentinel_running_scripts:0\r\nsentinel_scripts_queue_length:0\r\n",
         view.own_id(),
         view.own.port(),
-        view.monitored.iter().filter(|monitored| monitored.publication.is_some()).count(),
+        monitored.iter().filter(|monitored| monitored.publication.is_some()).count(),
     );
-    let published = view.monitored.iter().filter_map(|monitored| {
+    let published = monitored.iter().filter_map(|monitored| {
         let publication = monitored.publication.as_ref()?;
         Some((monitored, publication, publication.members.master.endpoint()?))
     });
