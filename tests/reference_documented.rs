@@ -141,6 +141,16 @@ fn every_step_and_event_is_told() {
     assert_told(&events, &told(&section("Events")));
 }
 
+#[test]
+fn every_member_of_the_history_is_told() {
+    let code = fs::read_to_string(root().join("dictator/src/apply/history.rs")).expect("the history");
+    let entry =
+        code.split("pub struct Entry {").nth(1).expect("an entry").split("\n}").next().expect("its end");
+    let fields = entry.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
+    let page = rows(&section("History")).iter().flat_map(|row| names(&row[0])).collect();
+    assert_told(&fields.map(str::to_owned).collect(), &page);
+}
+
 /// The names on the page by daemon.
 fn metrics_of_the_page() -> BTreeSet<String> {
     let rows = rows(&section("Metrics"));
