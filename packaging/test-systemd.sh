@@ -165,6 +165,33 @@ for daemon in "${daemons[@]}"; do
 done
 passed "systemd finds the daemons closed: $exposure at most 2.0"
 
+inside groupadd --system redis-dictator
+inside sh -c 'mkdir -p /etc/systemd/system/dictator.service.d && printf "[Service]\nSupplementaryGroups=redis-dictator\n" >/etc/systemd/system/dictator.service.d/group.conf'
+# new_token NAME: a token, whose line becomes all that is in the file.
+new_token() {
+  local said
+  said=$(ctl token new --name "$1" --role viewer 2>&1)
+  inside sh -c 'cat >/etc/redis-dictator/tokens; chgrp redis-dictator /etc/redis-dictator/tokens; chmod 640 /etc/redis-dictator/tokens' \
+    <<<"$(grep 'sha256:' <<<"$said")"
+  grep -v 'sha256:' <<<"$said" | grep -oE '[A-Za-z0-9_-]{40,}' | head -n 1
+}
+answers() { [ "$(inside curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $2" 127.0.0.1:8080/status)" = "$1" ]; }
+first=$(new_token alice)
+inside sh -c 'echo DICTATOR_TOKENS_FILE=/etc/redis-dictator/tokens >>/etc/redis-dictator/dictator.env'
+inside systemctl daemon-reload
+inside systemctl restart dictator
+until_true "a token is asked for" answers 200 "$first"
+answers 401 nonsense || fail "another token is refused"
+running=$(property dictator ExecMainPID)
+second=$(new_token bob)
+inside systemctl reload dictator
+until_true "the new token counts after a reload" answers 200 "$second"
+answers 401 "$first" || fail "the old token counts no more"
+is dictator ExecMainPID "$running" || fail "a reload is no restart"
+inside sed -i '/TOKENS/d' /etc/redis-dictator/dictator.env
+inside systemctl restart dictator
+passed "tokens change by systemctl reload"
+
 examples=/usr/share/doc/redis-dictator/examples
 inside sh -c "mkdir -p /etc/systemd/system/dnsd.service.d && cp $examples/dnsd.service.d/port-53.conf /etc/systemd/system/dnsd.service.d/"
 inside systemctl daemon-reload
