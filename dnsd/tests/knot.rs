@@ -27,6 +27,8 @@ const DOMAIN: &str = "redis-1.docker.";
 /// How often a question is asked that gets no answer, and how long each time is waited.
 const ATTEMPTS: usize = 5;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
+/// How soon Knot has a change.
+const FOLLOWS_MAX: Duration = Duration::from_secs(1);
 /// Questions asked of both.
 const QUESTIONS: usize = 4_000;
 const DOCUMENT: &str = r#"{"master": {"address": "10.0.0.1"},
@@ -142,18 +144,23 @@ async fn knot_takes_the_zone_and_follows_its_changes() {
     let Some((dnsd, knot, _folder)) = both(DOCUMENT).await else { return };
     let axfr = query(DOMAIN, RecordType::AXFR);
     let masters = ["10.0.0.2", "10.0.0.1", "10.0.0.7"];
+    let mut took = Vec::new();
     for master in masters {
         let document =
             format!(r#"{{"master": {{"address": "{master}"}}, "slaves": [{{"address": "10.0.0.9"}}]}}"#);
+        let begin = Instant::now();
         assert_eq!(dnsd.put(&document, &[]).await.status, 200);
         // It looks by itself only every 30 seconds, so what it follows is our NOTIFY.
-        let told = Instant::now();
         follows(&dnsd, &knot).await;
-        eprintln!("Knot follows a change after {:?}", told.elapsed());
+        took.push(begin.elapsed());
         let ours = sorted(transfer(dnsd.dns, &axfr).await);
         assert_eq!(ours, sorted(transfer(knot.address, &axfr).await));
         assert!(ours.iter().any(|record| record.starts_with("master.") && record.ends_with(master)));
     }
+    eprintln!("Knot follows a change, counted from before the PUT, after {took:?}");
+    // Not each of them: the machine may be doing something else.
+    took.sort();
+    assert!(took[0] < FOLLOWS_MAX, "{took:?}");
 }
 
 #[tokio::test]
