@@ -60,6 +60,12 @@ pub const PROGRAM: Program = Program {
             ..Setting::BLANK
         },
         Setting {
+            flag: "dns-connections-per-client",
+            value_name: "COUNT",
+            help: "Most of these of one client (IPv4 address, IPv6 /64); default: half of them",
+            ..Setting::BLANK
+        },
+        Setting {
             flag: "dns-idle",
             value_name: "DURATION",
             default: Some("10s"),
@@ -366,6 +372,7 @@ mod tests {
         assert_eq!(zone.cluster, "redis-1");
         assert_eq!(zone.ttl_s, 5);
         assert_eq!((config.dns.rate_limit, config.dns.connections_max), (0, 256));
+        assert_eq!(config.dns.connections_per_client, 128);
         assert_eq!(config.dns.idle, Duration::from_secs(10));
         assert!(config.dns.threads > 0 && config.dns.transfer_to.is_empty());
         assert_eq!(config.refresh_interval, Duration::from_secs(15));
@@ -439,6 +446,8 @@ mod tests {
                 "much",
                 "--dns-connections",
                 "none",
+                "--dns-connections-per-client",
+                "0",
                 "--dns-idle",
                 "1ms",
                 "--transfer-to",
@@ -453,7 +462,7 @@ mod tests {
         for part in ["--domain", "--ttl ", "--ttl-refresh", "--dns-listen", "--cluster", "search list"] {
             assert!(exit.stderr.contains(part), "{part}:\n{}", exit.stderr);
         }
-        for flag in ["threads", "rate-limit", "connections", "idle"] {
+        for flag in ["threads", "rate-limit", "connections", "connections-per-client", "idle"] {
             assert!(exit.stderr.contains(&format!("--dns-{flag}")), "{flag}:\n{}", exit.stderr);
         }
         assert!(exit.stderr.contains("--transfer-to") && exit.stderr.contains("--secondaries"));

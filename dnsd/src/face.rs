@@ -3,6 +3,7 @@
 mod batch;
 pub mod limit;
 pub mod notify;
+mod places;
 pub mod sentinel;
 pub mod tcp;
 pub mod udp;

@@ -171,7 +171,11 @@ impl Parts<'_> {
             let telling = face::notify::serve(Arc::clone(&directory), secondaries, own, stop.clone());
             self.spawn("notify", telling);
         }
-        let limits = face::tcp::Limits { connections_max: settings.connections_max, idle: settings.idle };
+        let limits = face::tcp::Limits {
+            connections_max: settings.connections_max,
+            connections_of_one_max: settings.connections_per_client,
+            idle: settings.idle,
+        };
         self.spawn("dns over tcp", face::tcp::serve(tcp, directory, limits, counters, stop));
     }
 }

@@ -409,7 +409,9 @@ async fn odd_packets_on_real_sockets() {
 
 #[tokio::test]
 async fn too_many_connections_are_closed_and_the_rest_goes_on() {
-    let (dnsd, _names, _folder) = start(usual()).await;
+    let (names, folder) = (usual().serve().await, tempfile::tempdir().unwrap());
+    let settings = ["--dns-connections-per-client", "256"];
+    let dnsd = Dnsd::start(config(folder.path(), names.address, &settings)).await;
     dnsd.put(DOCUMENT, &[]).await;
     let mut idle = Vec::new();
     for _ in 0..300 {
@@ -428,11 +430,37 @@ async fn too_many_connections_are_closed_and_the_rest_goes_on() {
     assert_eq!(dnsd.ask_tcp("master.redis-1.docker.", RecordType::SRV).await.answers.len(), 1);
 }
 
+/// Whoever opens connections and says nothing keeps nobody else out.
+#[tokio::test]
+async fn one_client_cannot_take_all_connections() {
+    let (dnsd, _names, _folder) = start(usual()).await;
+    dnsd.put(DOCUMENT, &[]).await;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(TcpStream::connect(dnsd.dns).await.unwrap());
+    }
+    wait_until("half of the places are taken", async || {
+        dnsd.get("/metrics").await.body.contains("dnsd_tcp_connections_refused_total 72")
+    })
+    .await;
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut stream = other.connect(dnsd.dns).await.unwrap();
+    let packet = query("master.redis-1.docker.", RecordType::SRV);
+    stream.write_u16(u16::try_from(packet.len()).unwrap()).await.unwrap();
+    stream.write_all(&packet).await.unwrap();
+    let answer = Message::from_vec(&read_framed(&mut stream).await).unwrap();
+    assert_eq!(answer.answers.len(), 1);
+    drop(idle);
+    dnsd.stop().await;
+}
+
 #[tokio::test]
 async fn limits_are_settings() {
     let (names, folder) = (usual().serve().await, tempfile::tempdir().unwrap());
     let settings =
         ["--dns-connections", "2", "--dns-idle", "1s", "--dns-rate-limit", "3", "--dns-threads", "1"];
+    let settings = [&settings[..], &["--dns-connections-per-client", "2"]].concat();
     let dnsd = Dnsd::start(config(folder.path(), names.address, &settings)).await;
     dnsd.put(DOCUMENT, &[]).await;
     // Two places, and whoever is silent loses his.

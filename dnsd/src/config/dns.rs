@@ -23,6 +23,8 @@ pub struct DnsFace {
     pub rate_limit: u32,
     /// Most TCP connections at a time.
     pub connections_max: usize,
+    /// Most of them of one client.
+    pub connections_per_client: usize,
     /// Longest silence on a TCP connection.
     pub idle: Duration,
     /// Who may have the whole zone.
@@ -42,6 +44,11 @@ pub(super) fn take(reader: &mut Reader) -> Option<DnsFace> {
         text.parse::<u32>().map_err(|_| "expected a number of answers per second, or 0 for no limit")
     });
     let connections_max = reader.take_with("dns-connections", |text| count(text, CONNECTIONS_MAX));
+    let connections_per_client = if reader.is_set("dns-connections-per-client") {
+        reader.take_with("dns-connections-per-client", |text| count(text, CONNECTIONS_MAX))
+    } else {
+        connections_max.map(|most| most.div_ceil(2))
+    };
     let idle = reader.take_duration("dns-idle").and_then(|idle| {
         let sound = (IDLE_S_MIN..=IDLE_S_MAX).contains(&idle.as_secs());
         if !sound {
@@ -55,6 +62,7 @@ pub(super) fn take(reader: &mut Reader) -> Option<DnsFace> {
         threads: threads?,
         rate_limit: rate_limit?,
         connections_max: connections_max?,
+        connections_per_client: connections_per_client?,
         idle: idle?,
         transfer_to,
         secondaries: secondaries.into_iter().map(|server| server.0).collect(),

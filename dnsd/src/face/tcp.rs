@@ -8,7 +8,8 @@
 //! Answers to queries that arrived together leave together: a system call costs more than an answer.
 //!
 //! A connection may be idle for some seconds, because opening one costs more than a query. When all places
-//! are taken, a newcomer is closed at once: it knows sooner than by waiting, and asks again.
+//! are taken, or all that one client may have, a newcomer is closed at once: it knows sooner than by waiting,
+//! and asks again.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,13 +18,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Transfer, Transport, answer, answer_fast};
 use crate::directory::Directory;
+use crate::face::places::Places;
 use crate::metrics::{Counters, Tally};
 
 /// Longest wait for a client that does not read, in milliseconds.
@@ -42,6 +43,8 @@ const WRITE_BYTES: usize = 32 * 1024;
 pub struct Limits {
     /// Most connections at a time.
     pub connections_max: usize,
+    /// Most of them of one client.
+    pub connections_of_one_max: usize,
     /// Longest wait for the next message, or for the rest of one.
     pub idle: Duration,
 }
@@ -79,7 +82,7 @@ pub async fn serve(
 }
 
 async fn accept(mut listener: impl Accept, face: Arc<Face>) {
-    let places = Arc::new(Semaphore::new(face.limits.connections_max));
+    let places = Places::new(face.limits.connections_max, face.limits.connections_of_one_max);
     let connections = TaskTracker::new();
     let mut accepting = true;
     loop {
@@ -105,7 +108,7 @@ async fn accept(mut listener: impl Accept, face: Arc<Face>) {
             tracing::info!("DNS over TCP accepts connections again");
             accepting = true;
         }
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = places.take(client.ip()) else {
             face.counters.connections_refused.inc();
             continue;
         };
@@ -232,7 +235,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let face = Face {
             directory: Arc::new(Directory::below(&hickory_proto::rr::Name::root()).unwrap()),
-            limits: Limits { connections_max: 2, idle: Duration::from_secs(10) },
+            limits: Limits { connections_max: 2, connections_of_one_max: 2, idle: Duration::from_secs(10) },
             tally: counters.queries.tally(),
             counters,
             shutdown: shutdown.clone(),
