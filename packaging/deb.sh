@@ -28,7 +28,7 @@ for tool in dpkg-deb strip readelf gzip; do
   command -v "$tool" >/dev/null || { echo "deb: $tool is missing: apt-get install dpkg binutils gzip" >&2; exit 1; }
 done
 if [ -z "$from" ]; then
-  cargo build --release --locked --workspace --bins
+  cargo build --release --locked -p ctl -p dictator -p dnsd -p observer
   from=target/release
 fi
 

@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 if [ -z "$from" ]; then
-  CC_x86_64_unknown_linux_musl=musl-gcc cargo build --release --locked --workspace --bins --target "$target"
+  CC_x86_64_unknown_linux_musl=musl-gcc cargo build --release --locked -p ctl -p dictator -p dnsd -p observer --target "$target"
   from=target/$target/release
 fi
 

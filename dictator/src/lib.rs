@@ -70,6 +70,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
     let mut metrics = Metrics::new(config::PROGRAM.name, config::PROGRAM.version);
+    metrics.tell_certificate(&config.common.access);
     let counters = apply::Metrics::register(metrics.registry());
     let events = Events::default();
     let (handle, owning) = Box::pin(owning(&config, counters, events.clone(), shutdown.clone())).await?;

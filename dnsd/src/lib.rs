@@ -159,6 +159,7 @@ async fn bind_dns(address: SocketAddr, threads: usize) -> io::Result<(Vec<UdpSoc
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
     let counters = Counters::default();
     let mut metrics = Metrics::new("dnsd", config::PROGRAM.version);
+    metrics.tell_certificate(&config.common.access);
     let readiness = Readiness::new();
     let latch = readiness.latch("publication", "nothing was published yet");
     let resolver = Resolver::new(config.resolver.clone())?;

@@ -90,6 +90,7 @@ pub async fn run(
     let progress = Progress::new(remembered.revision, remembered.sure, config.accept_revision);
 
     let mut metrics = Metrics::new(settings::PROGRAM.name, settings::PROGRAM.version);
+    metrics.tell_certificate(&config.common.access);
     let counters = ObserverMetrics::register(metrics.registry(), config.notify.len());
     let courier =
         Courier::new(config.notify.clone(), config.dns, config.notify_timeout, config.proof.clone())?;

@@ -4,10 +4,14 @@
 //! the handles. Names get the daemon's name as prefix (`dictator_step_duration_seconds`). Every daemon has
 //! `<daemon>_build_info`, `<daemon>_start_time_seconds` and `<daemon>_resident_memory_bytes`.
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::access::Access;
 use crate::clock;
 
 /// The content type of [`Metrics::encode`].
@@ -50,6 +54,14 @@ impl Metrics {
         &mut self.registry
     }
 
+    /// Tells when the certificate of the HTTP interface ends, if it has one: of the one that is in use when
+    /// somebody reads the metrics, for it may be renewed at any time.
+    pub fn tell_certificate(&mut self, access: &Access) {
+        if access.is_private() {
+            self.registry.register_collector(Box::new(CertificateCollector(access.clone())));
+        }
+    }
+
     /// The whole registry as text.
     pub fn encode(&self) -> String {
         if let Some(bytes) = resident_memory_bytes() {
@@ -60,6 +72,25 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be encoded");
         }
         text
+    }
+}
+
+/// The end of the certificate in use.
+#[derive(Debug)]
+struct CertificateCollector(Access);
+
+impl Collector for CertificateCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let end = self.0.tls().and_then(|tls| tls.not_after_unix_s());
+        let Some(end) = end.and_then(|end| i64::try_from(end).ok()) else { return Ok(()) };
+        let gauge = ConstGauge::new(end);
+        let metric = encoder.encode_descriptor(
+            "certificate_expiry_timestamp",
+            "When the certificate of the HTTP interface ends",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        gauge.encode(metric)
     }
 }
 
