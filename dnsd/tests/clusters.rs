@@ -318,6 +318,40 @@ async fn sentinel_clients_ask_for_their_cluster() {
     dnsd.stop().await;
 }
 
+/// However many lists are asked for at once, each comes, in its turn, and others are answered meanwhile.
+#[tokio::test]
+async fn long_lists_are_sent_one_by_one() {
+    const CLUSTERS: usize = 110;
+    const LISTS: usize = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let dnsd = start(folder.path(), NOWHERE.into(), &["--sentinel-listen", "127.0.0.1:0"]).await;
+    for cluster in 0..CLUSTERS {
+        assert_eq!(put(&dnsd, &format!("c{cluster}"), &document(1)).await.status, 200);
+    }
+    let at = dnsd.sentinel.unwrap();
+    let mut greedy = Vec::new();
+    for _ in 0..6 {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        // Asked for and not read: what is not sent yet must not be made yet.
+        stream.write_all("SENTINEL MASTERS\r\nPING\r\n".repeat(LISTS).as_bytes()).await.unwrap();
+        stream.write_all(b"QUIT\r\n").await.unwrap();
+        greedy.push(stream);
+    }
+    let mut quick = TcpStream::connect(at).await.unwrap();
+    quick.write_all(b"SENTINEL get-master-addr-by-name c7\r\n").await.unwrap();
+    let mut answer = [0; 28];
+    timeout(DEADLINE, quick.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    assert_eq!(&answer, b"*2\r\n$8\r\n10.0.1.1\r\n$4\r\n6379\r\n");
+    for mut stream in greedy {
+        let mut text = String::new();
+        timeout(DEADLINE, stream.read_to_string(&mut text)).await.expect("all of it").unwrap();
+        assert_eq!(text.matches(&format!("*{CLUSTERS}\r\n")).count(), LISTS);
+        assert_eq!(text.matches("\r\n+PONG\r\n").count(), LISTS);
+        assert!(text.ends_with("+PONG\r\n+OK\r\n"), "{}", &text[text.len() - 40..]);
+    }
+    dnsd.stop().await;
+}
+
 /// A secondary is told of each zone, of those that were kept from the start on.
 #[tokio::test]
 async fn secondaries_are_told_of_each_zone() {

@@ -4,6 +4,9 @@
 //! once, in the moment of the change, and come through a broadcast of limited length; a subscriber that does
 //! not read fast enough loses its connection rather than making anyone wait, and finds the present state
 //! when it comes back.
+//!
+//! A reply that lists all clusters can be megabytes long, and a client may ask for many of them at once. So
+//! what was answered is sent before more is answered, and only few connections make such a list at a time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::directory::Directory;
-use crate::sentinel::command::{Outcome, Session};
+use crate::sentinel::command::{Outcome, Session, is_list};
 use crate::sentinel::events::{Message, between};
 use crate::sentinel::resp::{Parsed, REQUEST_BYTES_MAX, Reply, parse};
 use crate::sentinel::view::View;
@@ -35,6 +38,14 @@ const WRITE_MS_MAX: u64 = 5_000;
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// Changes that a subscriber may be behind.
 const EVENTS_BEHIND_MAX: usize = 1_024;
+/// Bytes of replies from which on they are sent before the next request is looked at.
+const REPLIES_BYTES: usize = 64 * 1024;
+/// Clusters from which on a list of all of them is long.
+const CLUSTERS_LONG: usize = 100;
+/// Connections that are sent long lists at a time. The others wait; a list of ten thousand takes 7 MB.
+const LONG_LISTS_MAX: usize = 4;
+/// Longest wait for a place among them, in milliseconds.
+const LONG_LIST_MS_MAX: u64 = 10_000;
 /// Bytes read at once.
 const READ_BYTES: usize = 4096;
 
@@ -54,6 +65,20 @@ struct Face {
     own: SocketAddr,
     events: broadcast::Sender<Arc<Vec<Message>>>,
     ids: AtomicI64,
+    long_lists: Semaphore,
+}
+
+/// Why answering paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// What is left is no whole request.
+    Read,
+    /// Enough was answered to be sent.
+    Send,
+    /// The next request is for a long list.
+    LongList,
+    /// The connection ends.
+    Close,
 }
 
 impl Face {
@@ -79,7 +104,14 @@ pub async fn serve(
             let _ = told.send(Arc::new(messages));
         }
     });
-    let face = Arc::new(Face { directory, settings, own, events, ids: AtomicI64::new(1) });
+    let face = Arc::new(Face {
+        directory,
+        settings,
+        own,
+        events,
+        ids: AtomicI64::new(1),
+        long_lists: Semaphore::new(LONG_LISTS_MAX),
+    });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     loop {
@@ -141,32 +173,67 @@ async fn converse(mut stream: TcpStream, face: &Face) -> io::Result<()> {
             return Ok(());
         }
         received.extend_from_slice(&chunk[..read]);
-        let open = requests(face, &mut session, &mut received, &mut out, password);
-        send(&mut stream, &mut out).await?;
-        if !open || received.len() > REQUEST_BYTES_MAX {
+        if !answer_all(face, &mut session, &mut stream, &mut received, &mut out, password).await? {
             return Ok(());
         }
     }
 }
 
-/// Answers all complete requests; false if the connection is to be closed.
+/// Answers all complete requests, and sends the replies; false if the connection is to be closed.
+async fn answer_all(
+    face: &Face,
+    session: &mut Session,
+    stream: &mut TcpStream,
+    received: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    password: Option<&str>,
+) -> io::Result<bool> {
+    let mut next = Next::Send;
+    while matches!(next, Next::Send | Next::LongList) {
+        let place = match next {
+            Next::LongList => {
+                let wait = Duration::from_millis(LONG_LIST_MS_MAX);
+                timeout(wait, face.long_lists.acquire()).await?.ok()
+            }
+            _ => None,
+        };
+        next = requests(face, session, received, out, password, place.is_some());
+        send(stream, out).await?;
+        if place.is_some() {
+            // It was long once; kept, it would be so for every connection.
+            *out = Vec::new();
+        }
+    }
+    Ok(next != Next::Close && received.len() <= REQUEST_BYTES_MAX)
+}
+
+/// Answers requests until there is a reason to pause. With a place for a long list, one such is answered.
 fn requests(
     face: &Face,
     session: &mut Session,
     received: &mut Vec<u8>,
     out: &mut Vec<u8>,
     password: Option<&str>,
-) -> bool {
+    has_place: bool,
+) -> Next {
     let view = face.view();
+    let are_long = face.directory.count() >= CLUSTERS_LONG;
     let mut taken = 0;
-    let open = loop {
+    let next = loop {
+        if out.len() >= REPLIES_BYTES {
+            break Next::Send;
+        }
         match parse(&received[taken..]) {
-            Parsed::Incomplete => break true,
+            Parsed::Incomplete => break Next::Read,
             Parsed::Broken(why) => {
                 Reply::Error(why.to_owned()).encode(session.version, out);
-                break false;
+                break Next::Close;
             }
             Parsed::Request(words, length) => {
+                let is_long = are_long && is_list(&words);
+                if is_long && !has_place {
+                    break Next::LongList;
+                }
                 taken += length;
                 match session.answer(&view, &words, password) {
                     Outcome::Replies(replies) => {
@@ -176,14 +243,17 @@ fn requests(
                     }
                     Outcome::Close(reply) => {
                         reply.encode(session.version, out);
-                        break false;
+                        break Next::Close;
                     }
+                }
+                if is_long {
+                    break Next::Send;
                 }
             }
         }
     };
     received.drain(..taken);
-    open
+    next
 }
 
 fn hear(session: &Session, messages: &[Message], out: &mut Vec<u8>) {

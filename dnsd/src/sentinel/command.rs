@@ -233,6 +233,13 @@ impl Session {
     }
 }
 
+/// Whether the answer to a request speaks of all clusters.
+pub fn is_list(words: &[Vec<u8>]) -> bool {
+    let is =
+        |at: usize, name: &str| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    is(0, "INFO") || is(0, "ROLE") || (is(0, "SENTINEL") && is(1, "MASTERS"))
+}
+
 fn one(reply: Reply) -> Outcome {
     Outcome::Replies(vec![reply])
 }
