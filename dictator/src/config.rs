@@ -3,17 +3,20 @@
 //! The names that the original redis-dictator read from its environment (`NAMESERVERS`, `SEARCHLIST`)
 //! go on working.
 
+mod redis;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use coordination::Endpoints;
-use service::config::{Common, DnsServer, Exit, Program, Reader, Secret, Setting, Sound};
+use coordination::{Endpoints, Security};
+use service::config::{Common, DnsServer, ETCD_SETTINGS, Exit, Program, Reader, Secret, Setting, Sound};
 use topology::Address;
 
 use crate::apply::Election;
 use crate::targets::Targets;
+pub use redis::RedisTls;
 
 /// Longest name of a cluster, in characters; it is a part of a path and of an etcd key.
 const CLUSTER_CHARACTERS_MAX: usize = 64;
@@ -53,6 +56,11 @@ pub const PROGRAM: Program = Program {
             help: "Members of the etcd cluster by whose lock several dictators share one cluster of nodes",
             ..Setting::BLANK
         },
+        ETCD_SETTINGS[0],
+        ETCD_SETTINGS[1],
+        ETCD_SETTINGS[2],
+        ETCD_SETTINGS[3],
+        ETCD_SETTINGS[4],
         Setting {
             flag: "advertise",
             value_name: "URL",
@@ -130,6 +138,35 @@ pub const PROGRAM: Program = Program {
             ..Setting::BLANK
         },
         Setting {
+            flag: "redis-tls",
+            help: "Connect to the nodes by TLS; documents then name their tls-port",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "redis-tls-name",
+            value_name: "NAME",
+            help: "The name in every node's certificate; not set: each is for the node's numeric address",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "redis-ca-file",
+            value_name: "PATH",
+            help: "PEM file with the authority whose certificates are believed at the nodes",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "redis-cert",
+            value_name: "PATH",
+            help: "PEM file with our certificate for the nodes (tls-auth-clients)",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "redis-key",
+            value_name: "PATH",
+            help: "PEM file with that certificate's key",
+            ..Setting::BLANK
+        },
+        Setting {
             flag: "ignore-sentinel",
             help: "Act although Sentinels watch the nodes; two authorities may lose data",
             ..Setting::BLANK
@@ -164,6 +201,8 @@ pub struct Config {
     pub redis_username: Option<String>,
     /// Password at the nodes.
     pub redis_password: Option<Secret>,
+    /// How to connect to the nodes, if not in clear text.
+    pub redis_tls: Option<RedisTls>,
     /// Act although Sentinels watch.
     pub ignore_sentinel: bool,
 }
@@ -198,6 +237,7 @@ where
     if redis_username.is_some() && redis_password.is_none() {
         reader.warning("--redis-username is without effect: no password is set for it");
     }
+    let redis_tls = redis::take(&mut reader);
     let ignore_sentinel = reader.take_switch("ignore-sentinel");
     let config = (|| {
         Some(Config {
@@ -213,6 +253,7 @@ where
             targets,
             redis_username,
             redis_password,
+            redis_tls,
             ignore_sentinel,
         })
     })();
@@ -238,21 +279,30 @@ fn take_election(reader: &mut Reader, common: Option<&Common>, cluster: Option<&
         let (least_s, most_s) = (LEASE_MIN.as_secs(), LEASE_MAX.as_secs());
         reader.mistake(format!("--lease {lease:?}: whole seconds, from {least_s}s to {most_s}s"));
     }
+    let proof = reader.etcd_proof();
     if members.is_empty() {
         if reader.is_set("advertise") || reader.is_set("lease") {
             reader.mistake("--advertise and --lease are for several dictators: give --etcd as well");
         }
         return None;
     }
-    let endpoints = match Endpoints::parse(&members) {
+    let security = Security::new(proof.files, proof.user);
+    let endpoints = match Endpoints::parse(&members).and_then(|endpoints| endpoints.secured(security)) {
         Ok(endpoints) => endpoints,
         Err(error) => {
             reader.mistake(format!("--etcd: {error}"));
             return None;
         }
     };
-    let advertised = advertised.unwrap_or(format!("http://{}", common?.listen));
+    let common = common?;
+    let advertised = advertised.unwrap_or_else(|| own_url(common));
     Some(Election { endpoints, cluster: cluster?.to_owned(), advertised, lease: lease? })
+}
+
+/// Where this dictator takes requests, if nobody says otherwise.
+fn own_url(common: &Common) -> String {
+    let scheme = if common.access.is_private() { "https" } else { "http" };
+    format!("{scheme}://{}", common.listen)
 }
 
 fn parse_url(text: &str) -> Result<String, &'static str> {

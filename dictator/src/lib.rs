@@ -163,7 +163,8 @@ fn node_settings(config: &Config) -> node::Settings {
         username: config.redis_username.clone(),
         password: node::Secret::new(password.expose().to_owned()),
     });
-    node::Settings { credentials, ..node::Settings::new(Arc::new(clock)) }
+    let secure = config.redis_tls.as_ref().map(config::RedisTls::secure);
+    node::Settings { secure, credentials, ..node::Settings::new(Arc::new(clock)) }
 }
 
 fn resolver(config: &Config) -> Result<Resolve, StartError> {

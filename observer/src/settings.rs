@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coordination::Endpoints;
-use service::config::{ClientTlsFlags, Common, Exit, Program, Reader, Setting, Sound};
+use coordination::{Endpoints, Security};
+use service::config::{ClientTlsFlags, Common, ETCD_SETTINGS, Exit, Program, Reader, Setting, Sound};
 
 use topology::Address;
 
@@ -53,6 +53,11 @@ pub const PROGRAM: Program = Program {
             help: "Members of the etcd cluster, tried in this order",
             ..Setting::BLANK
         },
+        ETCD_SETTINGS[0],
+        ETCD_SETTINGS[1],
+        ETCD_SETTINGS[2],
+        ETCD_SETTINGS[3],
+        ETCD_SETTINGS[4],
         Setting {
             flag: "trigger",
             value_name: "KEY",
@@ -237,6 +242,7 @@ fn take_source(reader: &mut Reader) -> Option<SourceConfig> {
     let trigger = take_key(reader, "trigger");
     let read = take_key(reader, "read");
     let retrigger = take_key(reader, "retrigger");
+    let proof = reader.etcd_proof();
     if let Some(path) = reader.take::<PathBuf>("file") {
         let etcd_only = !machines.is_empty() || trigger.is_some() || read.is_some() || retrigger.is_some();
         if etcd_only {
@@ -250,7 +256,8 @@ fn take_source(reader: &mut Reader) -> Option<SourceConfig> {
         reader.mistake("nothing to watch: give --etcd URL and --trigger KEY, or --file PATH");
         return None;
     }
-    let endpoints = match Endpoints::parse(&machines) {
+    let security = Security::new(proof.files, proof.user);
+    let endpoints = match Endpoints::parse(&machines).and_then(|endpoints| endpoints.secured(security)) {
         Ok(endpoints) => Some(endpoints),
         Err(error) => {
             reader.mistake(format!("--etcd: {error}"));
@@ -432,7 +439,7 @@ mod tests {
             (&["--dns", "10.0.0.1", "--dns-port", "0"], "1 to 65535"),
             (&["--notify-timeout", "0s"], "must not be zero"),
             (&["--accept-revision", "soon"], "accept-revision"),
-            (&["--etcd", "https://a"], "TLS"),
+            (&["--etcd", "https://a"], "CA file"),
         ] {
             let exit = with(more).expect_err("must be refused");
             assert_eq!(exit.code, 64, "{more:?}");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use etcd_client::{Client, Compare, CompareOp, ConnectOptions, GetOptions, PutOptions, Txn, TxnOp};
 use tokio::time::{Instant, timeout};
 
-use crate::endpoint::{Endpoint, Endpoints};
+use crate::endpoint::Endpoints;
 use crate::error::{EtcdError, Failure, is_future_revision};
 use crate::key::{KeyState, KeyVersion, ReadAt, revision_of, revision_to_wire};
 
@@ -23,6 +23,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Deadline of a TCP connection to one member.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// Deadline of connecting and showing the password; etcd takes its time to compare its hash.
+const PROOF_DEADLINE: Duration = Duration::from_secs(4);
 /// Largest message taken from etcd: its largest advisable request (10 MiB) with room for its frame.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Even a lone member is asked twice: the first time may find a connection that died unnoticed.
@@ -182,16 +184,21 @@ impl Etcd {
         for attempt in 0..attempts {
             // The time left is shared evenly, so that a member that hangs leaves some for the others.
             let share = (ends_at - Instant::now()) / u32::try_from(attempts - attempt).unwrap_or(1);
-            let (turn, client) = self.client().await.map_err(Failed::at_once)?;
-            last = match timeout(share, ask(client)).await {
+            // Which member it is counts even where none can be had: it is left for the next one.
+            let turn = self.session().turn;
+            let asked = async {
+                let (_, client) = self.client().await?;
+                ask(client).await.map_err(|error| Failure::from(&error))
+            };
+            last = match timeout(share, asked).await {
                 Ok(Ok(answer)) => {
                     self.session().proven = true;
                     return Ok(answer);
                 }
-                Ok(Err(error)) => Failure::from(&error),
+                Ok(Err(failure)) => failure,
                 Err(_) => Failure::Transient(format!("no answer within {} ms", share.as_millis())),
             };
-            let Failure::Transient(reason) = &last else { break };
+            let (Failure::Transient(reason) | Failure::Unproven(reason)) = &last else { break };
             tracing::debug!(operation, endpoint = %self.endpoints.at_turn(turn), reason, "etcd did not answer");
             self.leave(turn);
         }
@@ -227,6 +234,11 @@ impl Etcd {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => match Failure::from(&error) {
                 Failure::Transient(reason) => reason,
+                failure @ Failure::Unproven(_) => {
+                    // Nothing was written; whoever asks again is proven anew.
+                    self.leave(turn);
+                    return Err(Failed { last: failure }.of_read(operation, &self.endpoints));
+                }
                 failure => return Err(Failed { last: failure }.of_read(operation, &self.endpoints)),
             },
             Err(_) => format!("no answer within {} ms", deadline.as_millis()),
@@ -244,7 +256,7 @@ impl Etcd {
             }
             session.turn
         };
-        let client = client_of(self.endpoints.at_turn(turn)).await.map_err(|error| Failure::from(&error))?;
+        let client = client_of(&self.endpoints, turn).await?;
         let mut session = self.session();
         if session.turn == turn {
             session.client.get_or_insert_with(|| client.clone());
@@ -277,7 +289,7 @@ impl Failed {
 
     pub(crate) fn of_read(self, operation: &'static str, endpoints: &Endpoints) -> EtcdError {
         match self.last {
-            Failure::Transient(reason) => {
+            Failure::Transient(reason) | Failure::Unproven(reason) => {
                 EtcdError::Unreachable { operation, endpoints: endpoints.to_string(), reason }
             }
             Failure::Refused(reason) => EtcdError::Refused { operation, reason },
@@ -288,15 +300,24 @@ impl Failed {
     }
 }
 
-/// A client of exactly one member. It connects when it is first used and again after its connection died.
-pub(crate) async fn client_of(endpoint: &Endpoint) -> Result<Client, etcd_client::Error> {
+/// A client of exactly one member. It connects when it is first used and again after its connection died; as a
+/// user it connects at once, to show the password.
+pub(crate) async fn client_of(endpoints: &Endpoints, turn: usize) -> Result<Client, Failure> {
     let options = ConnectOptions::new()
         .with_keep_alive(KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT)
         .with_keep_alive_while_idle(true)
         .with_connect_timeout(CONNECT_DEADLINE)
         // A member cut off from its majority refuses instead of serving what may be long past.
         .with_require_leader(true);
-    Client::connect([endpoint.as_str()], Some(options)).await
+    let options = endpoints.security().apply(options).map_err(Failure::Transient)?;
+    let member = [endpoints.at_turn(turn).as_str()];
+    match timeout(PROOF_DEADLINE, Client::connect(member, Some(options))).await {
+        Ok(connected) => connected.map_err(|error| Failure::from(&error)),
+        Err(_) => {
+            let waited_ms = PROOF_DEADLINE.as_millis();
+            Err(Failure::Transient(format!("the password was not looked at within {waited_ms} ms")))
+        }
+    }
 }
 
 /// Reads the key and says as of which revision.

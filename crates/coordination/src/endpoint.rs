@@ -1,9 +1,12 @@
 //! Where etcd is: a list of members, checked when the settings are read and not at three in the morning.
 //!
-//! `https` is refused in words instead of failing as a broken connection: this build carries no TLS.
+//! `https` takes an authority that is believed, and with one every member has to be `https`: a list in which some
+//! members are asked in clear text would be private only by chance.
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::security::Security;
 
 /// Most members in a list; etcd itself advises seven.
 const ENDPOINTS_MAX: usize = 16;
@@ -15,8 +18,18 @@ const PORT_DEFAULT: u16 = 2379;
 pub struct Endpoint(String);
 
 /// One or more members of one etcd cluster, in the order in which they are tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoints(Vec<Endpoint>);
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    members: Vec<Endpoint>,
+    security: Security,
+}
+
+impl PartialEq for Endpoints {
+    /// The same members in the same order.
+    fn eq(&self, other: &Self) -> bool {
+        self.members == other.members
+    }
+}
 
 /// Why a text is not an endpoint or a list of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +40,12 @@ pub enum EndpointError {
     /// More than sixteen.
     #[error("{0} etcd endpoints are given; {ENDPOINTS_MAX} are the most")]
     TooMany(usize),
-    /// TLS is asked for.
-    #[error("`{0}` asks for TLS, which this build does not have; use http:// on a network you trust")]
-    Tls(String),
+    /// TLS is asked for, and nobody is believed.
+    #[error("`{0}` needs a CA file, with the authority whose certificates are believed: none is built in")]
+    NoAuthority(String),
+    /// Clear text beside TLS.
+    #[error("`{0}` would be asked in clear text although a CA file is given; write https://")]
+    ClearText(String),
     /// A user name or password within the URL.
     #[error("an etcd endpoint must not hold a user name or password")]
     UserInfo,
@@ -39,6 +55,10 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
+    fn is_private(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
     /// The endpoint as a URL without a path.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -50,11 +70,10 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || EndpointError::Malformed(text.to_owned());
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(EndpointError::Tls(text.to_owned())),
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
             Some(_) => return Err(malformed()),
-            None => text,
+            None => ("http", text),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains('@') {
@@ -70,7 +89,7 @@ impl FromStr for Endpoint {
         if !is_host(host) {
             return Err(malformed());
         }
-        Ok(Self(format!("http://{host}:{port}")))
+        Ok(Self(format!("{scheme}://{host}:{port}")))
     }
 }
 
@@ -101,23 +120,42 @@ impl Endpoints {
         if texts.len() > ENDPOINTS_MAX {
             return Err(EndpointError::TooMany(texts.len()));
         }
-        texts.iter().map(|text| text.as_ref().parse()).collect::<Result<_, _>>().map(Self)
+        let members = texts.iter().map(|text| text.as_ref().parse()).collect::<Result<_, _>>()?;
+        Ok(Self { members, security: Security::default() })
+    }
+
+    /// The same members, with how they know us and we them.
+    ///
+    /// # Errors
+    /// A member that is `https` without an authority, or is not with one.
+    pub fn secured(self, security: Security) -> Result<Self, EndpointError> {
+        let wrong = self.members.iter().find(|member| member.is_private() != security.is_private());
+        match wrong {
+            None => Ok(Self { security, ..self }),
+            Some(member) if member.is_private() => Err(EndpointError::NoAuthority(member.0.clone())),
+            Some(member) => Err(EndpointError::ClearText(member.0.clone())),
+        }
+    }
+
+    /// How members know us, and we them.
+    pub(crate) fn security(&self) -> &Security {
+        &self.security
     }
 
     /// Number of members; never zero.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.members.len()
     }
 
     /// The member at `turn`, counted round and round.
     pub(crate) fn at_turn(&self, turn: usize) -> &Endpoint {
-        &self.0[turn % self.0.len()]
+        &self.members[turn % self.members.len()]
     }
 }
 
 impl fmt::Display for Endpoints {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, endpoint) in self.0.iter().enumerate() {
+        for (index, endpoint) in self.members.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(formatter, "{separator}{endpoint}")?;
         }
@@ -134,6 +172,7 @@ mod tests {
         for (text, expected) in [
             ("http://127.0.0.1:2379", "http://127.0.0.1:2379"),
             ("http://127.0.0.1:4001/", "http://127.0.0.1:4001"),
+            ("https://core-01", "https://core-01:2379"),
             ("core-01", "http://core-01:2379"),
             ("core-01:4001", "http://core-01:4001"),
             ("http://[::1]", "http://[::1]:2379"),
@@ -149,10 +188,9 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_refused_with_the_reason() {
-        use EndpointError::{Malformed, Tls, UserInfo};
+        use EndpointError::{Malformed, UserInfo};
         let malformed = |text: &str| Malformed(text.to_owned());
         for (text, expected) in [
-            ("https://a:1", Tls("https://a:1".to_owned())),
             ("http://u:p@a:1", UserInfo),
             ("ftp://a", malformed("ftp://a")),
             ("", malformed("")),
@@ -167,5 +205,17 @@ mod tests {
         }
         assert_eq!(Endpoints::parse::<&str>(&[]), Err(EndpointError::Empty));
         assert_eq!(Endpoints::parse(&["a"; 17]), Err(EndpointError::TooMany(17)));
+    }
+
+    #[test]
+    fn either_all_members_are_private_or_none_is() {
+        let tls = Security::new(Some(std::sync::Arc::new(|| Ok(Vec::new()))), None);
+        let parse = |text: &str| Endpoints::parse(&text.split(' ').collect::<Vec<_>>()).unwrap();
+        assert!(parse("http://a").secured(Security::default()).is_ok());
+        assert!(parse("https://a https://b").secured(tls.clone()).is_ok());
+        let told = parse("https://a").secured(Security::default()).unwrap_err().to_string();
+        assert!(told.contains("https://a:2379") && told.contains("CA file"), "{told}");
+        let told = parse("https://a b").secured(tls).unwrap_err().to_string();
+        assert!(told.contains("http://b:2379") && told.contains("clear text"), "{told}");
     }
 }

@@ -44,7 +44,13 @@ pub(crate) enum Failure {
     Refused(String),
     /// The revision that was asked for is compacted.
     Compacted,
+    /// What proves who we are is out of date; nothing was done, and a new connection proves it anew.
+    Unproven(String),
 }
+
+/// The messages of etcd for such proofs (`ErrGRPCInvalidAuthToken`, `ErrGRPCAuthOldRevision`). The second has the
+/// code of a bad argument, so it is told by its text.
+const UNPROVEN_MESSAGES: [&str; 2] = ["invalid auth token", "revision of auth store is old"];
 
 /// The part of the message by which etcd tells a compacted revision from a future one; both have the
 /// same gRPC code (etcd `api/v3rpc/rpctypes/error.go`, `ErrGRPCCompacted`).
@@ -63,11 +69,24 @@ const OUT_OF_RANGE: i32 = 11;
 const UNIMPLEMENTED: i32 = 12;
 const UNAUTHENTICATED: i32 = 16;
 
+impl Failure {
+    /// One line for a person.
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            Self::Transient(reason) | Self::Refused(reason) | Self::Unproven(reason) => reason,
+            Self::Compacted => COMPACTED_MESSAGE.to_owned(),
+        }
+    }
+}
+
 impl From<&ClientError> for Failure {
     fn from(error: &ClientError) -> Self {
         let reason = reason_of(error);
         match error {
             ClientError::GRpcStatus(status) => match status.code() as i32 {
+                _ if UNPROVEN_MESSAGES.iter().any(|message| status.message().contains(message)) => {
+                    Self::Unproven(reason)
+                }
                 OUT_OF_RANGE if status.message().contains(COMPACTED_MESSAGE) => Self::Compacted,
                 INVALID_ARGUMENT | NOT_FOUND | PERMISSION_DENIED | RESOURCE_EXHAUSTED
                 | FAILED_PRECONDITION | OUT_OF_RANGE | UNIMPLEMENTED | UNAUTHENTICATED => {

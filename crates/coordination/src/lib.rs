@@ -27,6 +27,7 @@ mod error;
 mod kept;
 mod key;
 mod leadership;
+mod security;
 mod set;
 mod watch;
 
@@ -37,4 +38,5 @@ pub use error::EtcdError;
 pub use kept::{KeptKeys, Keys, Upkeep};
 pub use key::{KeyState, KeyVersion, ReadAt};
 pub use leadership::{Holder, Holding, LEASE_TTL_DEFAULT, Leadership, PutIfHeldError};
+pub use security::{ReadFiles, ReadPassword, Security};
 pub use watch::{Health, KeyWatch, Phase, watch_key};

@@ -172,7 +172,7 @@ impl Supervisor {
             health.phase = Phase::Connecting;
             health.endpoint = endpoint;
         });
-        let client = client_of(self.endpoint()).await.map_err(|error| reason_of(&error))?;
+        let client = client_of(&self.endpoints, self.turn).await.map_err(Failure::into_reason)?;
         Ok(State::Reading { client: Box::new(client) })
     }
 
@@ -218,7 +218,7 @@ impl Supervisor {
                 Err(error) => {
                     return match Failure::from(&error) {
                         Failure::Compacted => Ok(State::Reading { client }),
-                        Failure::Transient(reason) | Failure::Refused(reason) => Err(reason),
+                        failure => Err(failure.into_reason()),
                     };
                 }
             }

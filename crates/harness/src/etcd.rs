@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::certificates::Authority;
 use crate::http::Http;
 use crate::logs;
 use crate::ports::free_address;
@@ -28,6 +29,8 @@ const STARTS_MAX: usize = 5;
 pub struct Etcd {
     process: Process,
     client: SocketAddr,
+    /// What etcdctl has to show: certificates, a user.
+    shown: Vec<String>,
     folder: TempDir,
 }
 
@@ -41,7 +44,7 @@ impl Etcd {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let (client, peer) = (free_address(), free_address());
             let process = Process::new(recipe(folder.path().to_path_buf(), client, peer));
-            let mut etcd = Self { process, client, folder };
+            let mut etcd = Self { process, client, shown: Vec::new(), folder };
             etcd.process.start();
             if etcd.wait_ready() {
                 return etcd;
@@ -57,12 +60,62 @@ impl Etcd {
     pub fn prepare(client: SocketAddr, peer: SocketAddr) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let process = Process::new(recipe(folder.path().to_path_buf(), client, peer));
-        Self { process, client, folder }
+        Self { process, client, shown: Vec::new(), folder }
     }
 
-    /// Its client URL, `http://127.0.0.1:port`.
+    /// Starts one that speaks TLS, asks clients for a certificate of the same authority, and lets nobody in but
+    /// root and the users that are added with [`Self::add_user`].
+    ///
+    /// # Panics
+    /// When it cannot be started or does not answer.
+    pub fn start_guarded(authority: &Authority, root_password: &str) -> Self {
+        let pair = authority.issue("etcd", "etcd", &["127.0.0.1"]);
+        let (ca, certificate, key) = (authority.path(), pair.certificate(), pair.key());
+        for _ in 0..STARTS_MAX {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let (client, peer) = (free_address(), free_address());
+            let mut recipe = recipe(folder.path().to_path_buf(), client, peer);
+            for argument in &mut recipe.arguments {
+                *argument = argument.replace(&format!("http://{client}"), &format!("https://{client}"));
+            }
+            let more = [
+                "--cert-file",
+                certificate,
+                "--key-file",
+                key,
+                "--client-cert-auth",
+                "--trusted-ca-file",
+                &ca,
+            ];
+            recipe.arguments.extend(more.map(str::to_owned));
+            let shown = ["--cacert", &ca, "--cert", certificate, "--key", key].map(str::to_owned).to_vec();
+            let mut etcd = Self { process: Process::new(recipe), client, shown, folder };
+            etcd.process.start();
+            if etcd.wait_ready() {
+                checked(etcd.etcdctl(&["user", "add", &format!("root:{root_password}")]));
+                checked(etcd.etcdctl(&["auth", "enable"]));
+                etcd.shown.extend(["--user".to_owned(), format!("root:{root_password}")]);
+                return etcd;
+            }
+        }
+        panic!("etcd did not start, {STARTS_MAX} times");
+    }
+
+    /// Adds a user who may read and write below `prefix`.
+    ///
+    /// # Panics
+    /// When etcdctl fails.
+    pub fn add_user(&self, name: &str, password: &str, prefix: &str) {
+        checked(self.etcdctl(&["user", "add", &format!("{name}:{password}")]));
+        checked(self.etcdctl(&["role", "add", name]));
+        checked(self.etcdctl(&["role", "grant-permission", name, "--prefix=true", "readwrite", prefix]));
+        checked(self.etcdctl(&["user", "grant-role", name, name]));
+    }
+
+    /// Its client URL, `http://127.0.0.1:port`, or `https`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.client)
+        let scheme = if self.shown.is_empty() { "http" } else { "https" };
+        format!("{scheme}://{}", self.client)
     }
 
     /// Where it listens for clients.
@@ -160,6 +213,7 @@ impl Etcd {
         Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
             .args(["--endpoints", &self.url()])
+            .args(&self.shown)
             .args(arguments)
             .output()
             .expect("etcdctl can be started; is it installed?")
@@ -174,10 +228,14 @@ impl Etcd {
     /// False if the process ended, as it does when a port was taken.
     fn wait_ready(&mut self) -> bool {
         let http = Http::new(self.client);
-        let process = &mut self.process;
         wait_until("etcd to answer", READY_DEADLINE, || {
-            if !process.is_running() {
+            if !self.process.is_running() {
                 return Ok(false);
+            }
+            if !self.shown.is_empty() {
+                let output = self.etcdctl(&["endpoint", "health"]);
+                let told = String::from_utf8_lossy(&output.stderr).into_owned();
+                return if output.status.success() { Ok(true) } else { Err(told) };
             }
             match http.try_request("GET", "/health", &[], b"") {
                 Ok(answer) if answer.status == 200 => Ok(true),

@@ -112,6 +112,13 @@ pub(crate) fn connect_timeout(waited_ms: u64) -> Unknown {
     ))
 }
 
+/// Why a connection could not be made private in `waited_ms`.
+pub(crate) fn handshake_timeout(waited_ms: u64) -> Unknown {
+    Unknown::Unreachable(format!(
+        "it did not answer the TLS handshake within {waited_ms} ms: is this its tls-port, and not its plain port?"
+    ))
+}
+
 /// Why a connection ended while an answer was awaited, from what the wire saw.
 pub(crate) fn broken(opening: &[u8], end: Option<&str>, answered_before: bool) -> Unknown {
     if let Some(strange) = (!answered_before).then(|| not_redis(opening)).flatten() {
@@ -135,7 +142,8 @@ fn not_redis(opening: &[u8]) -> Option<Unknown> {
     }
     if opening.starts_with(&[0x15, 0x03]) {
         return Some(Unknown::NotRedis(
-            "it expects TLS on this port; name the plain port of the node".to_owned(),
+            "it expects TLS on this port; name the plain port of the node, or give the dictator --redis-tls"
+                .to_owned(),
         ));
     }
     if let Some(error) = line.strip_prefix('-') {

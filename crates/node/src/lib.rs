@@ -45,7 +45,9 @@ use topology::observation::Unknown;
 
 pub use clients::DICTATOR_NAME_PREFIX;
 pub use info::{INFO_BYTES_MAX, InfoError};
-pub use settings::{CONNECT_DEADLINE_DEFAULT, Clock, Credentials, Mandate, Secret, Settings};
+pub use settings::{
+    CONNECT_DEADLINE_DEFAULT, Clock, Credentials, Mandate, Secret, Secure, Securing, Settings, Transport,
+};
 pub use vitals::vitals as vitals_from_info;
 
 use endpoint::{Ask, Endpoint, Shared};

@@ -24,7 +24,7 @@ use topology::observation::{SessionId, Unknown};
 use crate::clients::DICTATOR_NAME_PREFIX;
 use crate::complaint::{self, Refusal};
 use crate::line::Line;
-use crate::settings::Settings;
+use crate::settings::{Settings, Transport};
 use crate::wire::{Meter, MeteredStream};
 
 /// The name of connections that only look: the probe for a pause, and those of a dictator without
@@ -86,18 +86,22 @@ impl Session {
     ) -> Result<Self, NotOpened> {
         let stream = connect(endpoint, settings, due).await?;
         let local = stream.local_addr().ok();
-        Self::greet(stream, settings, epoch, due).await.map_err(|reason| NotOpened { reason, local })
+        let opening = async {
+            stream.set_nodelay(true).map_err(|error| complaint::connect_error(&error))?;
+            let stream = secure(stream, settings, due).await?;
+            Self::greet(stream, local, settings, epoch, due).await
+        };
+        opening.await.map_err(|reason| NotOpened { reason, local })
     }
 
     async fn greet(
-        stream: TcpStream,
+        stream: Box<dyn Transport>,
+        local: Option<SocketAddr>,
         settings: &Settings,
         epoch: Option<u64>,
         due: Instant,
     ) -> Result<Self, Unknown> {
-        let local = stream.local_addr().ok();
-        stream.set_nodelay(true).map_err(|error| complaint::connect_error(&error))?;
-        let (stream, meter) = MeteredStream::new(stream);
+        let (stream, meter) = MeteredStream::new(stream, settings.secure.is_some());
         let nothing_sent = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let (connection, driver) = MultiplexedConnection::new_with_config(&nothing_sent, stream, config)
@@ -207,6 +211,19 @@ async fn connect(endpoint: SocketAddr, settings: &Settings, due: Instant) -> Res
         Err(_) => complaint::connect_timeout(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)),
     };
     Err(NotOpened { reason, local: None })
+}
+
+/// The connection as it is, or made private if the settings say so.
+async fn secure(stream: TcpStream, settings: &Settings, due: Instant) -> Result<Box<dyn Transport>, Unknown> {
+    let Some(secure) = &settings.secure else { return Ok(Box::new(stream)) };
+    let begun = Instant::now();
+    match timeout_at(due.min(begun + settings.connect_deadline), secure(stream)).await {
+        Ok(secured) => secured.map_err(Unknown::Unreachable),
+        Err(_) => {
+            let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Err(complaint::handshake_timeout(waited_ms))
+        }
+    }
 }
 
 impl From<Value> for Reply {

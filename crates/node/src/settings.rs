@@ -1,9 +1,12 @@
 //! What every connection needs to know.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// Tells the local time in microseconds since the Unix epoch. Passed in, so that tests can bend it.
@@ -43,9 +46,22 @@ pub struct Credentials {
     pub password: Secret,
 }
 
+/// What bytes to and from a node go over: a socket, or something private on top of one.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// Makes the connection to a node private, and sure of the node; or says why not, as a part of a sentence. Passed
+/// in, because how certificates are judged is no matter of redis.
+pub type Secure = Arc<dyn Fn(TcpStream) -> Securing + Send + Sync>;
+/// That, under way.
+pub type Securing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, String>> + Send>>;
+
 /// Settings of all connections.
 #[derive(Clone)]
 pub struct Settings {
+    /// `None`: connections are in clear text.
+    pub secure: Option<Secure>,
     /// `None`: the nodes ask for no password.
     pub credentials: Option<Credentials>,
     /// How long a TCP connection may take to come about.
@@ -57,7 +73,7 @@ pub struct Settings {
 impl Settings {
     /// No password, the default deadline.
     pub fn new(clock: Clock) -> Self {
-        Self { credentials: None, connect_deadline: CONNECT_DEADLINE_DEFAULT, clock }
+        Self { secure: None, credentials: None, connect_deadline: CONNECT_DEADLINE_DEFAULT, clock }
     }
 
     /// The user name to put into messages.
@@ -70,6 +86,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Settings")
+            .field("secure", &self.secure.is_some())
             .field("credentials", &self.credentials)
             .field("connect_deadline", &self.connect_deadline)
             .finish_non_exhaustive()

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::settings::Transport;
 
 /// Most bytes a node may send in answer to one request. The longest is a client list: 10 000
 /// clients (the default limit of redis) take about 4 MB.
@@ -80,16 +81,20 @@ impl Meter {
     }
 }
 
-/// A TCP stream that keeps a [`Meter`].
+/// A stream that keeps a [`Meter`].
+///
+/// What is private is counted before it is encrypted. A write that failed may have handed a part of the bytes to the
+/// kernel all the same, so all of them count as written: *surely not executed* is said only where it is sure.
 pub(crate) struct MeteredStream {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
+    is_private: bool,
     meter: Arc<Meter>,
 }
 
 impl MeteredStream {
-    pub(crate) fn new(stream: TcpStream) -> (Self, Arc<Meter>) {
+    pub(crate) fn new(stream: Box<dyn Transport>, is_private: bool) -> (Self, Arc<Meter>) {
         let meter = Arc::new(Meter::default());
-        (Self { stream, meter: Arc::clone(&meter) }, meter)
+        (Self { stream, is_private, meter: Arc::clone(&meter) }, meter)
     }
 }
 
@@ -120,7 +125,12 @@ impl AsyncWrite for MeteredStream {
             Ok(count) => {
                 self.meter.written.fetch_add(*count as u64, Ordering::SeqCst);
             }
-            Err(error) => self.meter.ended(|| format!("the connection broke: {error}")),
+            Err(error) => {
+                if self.is_private {
+                    self.meter.written.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                }
+                self.meter.ended(|| format!("the connection broke: {error}"));
+            }
         }
         Poll::Ready(result)
     }

@@ -57,7 +57,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub use client_tls::{ClientTlsFiles, ClientTlsFlags};
+pub use client_tls::{ClientTlsFiles, ClientTlsFlags, ETCD_SETTINGS, EtcdProof, ReadFiles, ReadPassword};
 pub use reader::{Reader, Sound};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use value::{DnsServer, HttpListen, parse_duration};

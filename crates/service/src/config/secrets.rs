@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reader::Reader;
-use super::{Secret, SecretSource};
+use super::{Secret, SecretError, SecretSource};
 
 /// Where systemd puts a service's credentials (systemd.exec(5), LoadCredential=).
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -26,23 +26,40 @@ impl Reader {
         credential: &str,
         variable: &str,
     ) -> Option<SecretSource> {
+        self.source(file_flag, credential, variable, Secret::into_token)
+    }
+
+    /// Like [`Reader::secret`], but one in a file is kept fresh while the daemon runs.
+    pub fn secret_source(
+        &mut self,
+        file_flag: &'static str,
+        credential: &str,
+        variable: &str,
+    ) -> Option<SecretSource> {
+        self.source(file_flag, credential, variable, Ok)
+    }
+
+    fn source(
+        &mut self,
+        file_flag: &'static str,
+        credential: &str,
+        variable: &str,
+        judge: fn(Secret) -> Result<Secret, SecretError>,
+    ) -> Option<SecretSource> {
         self.expect_variable(variable);
         let Some(path) = self.take_file(file_flag, credential) else {
-            let secret = self.secret_variable(variable)?;
-            return match secret.into_token() {
-                Ok(secret) => Some(SecretSource::Fixed(secret)),
-                Err(error) => {
-                    self.mistake(format!("{variable} {error}"));
-                    None
-                }
-            };
+            let judged = judge(self.secret_variable(variable)?);
+            return judged
+                .map_err(|error| self.mistake(format!("{variable} {error}")))
+                .ok()
+                .map(SecretSource::Fixed);
         };
         let shown = path.display().to_string();
-        let token = self.from_files("token", vec![path], move |files| {
-            let secret = Secret::from_bytes(&files[0]).and_then(Secret::into_token);
-            secret.map_err(|error| format!("the token file {shown} {error}"))
+        let secret = self.from_files("secret", vec![path], move |files| {
+            let secret = Secret::from_bytes(&files[0]).and_then(judge);
+            secret.map_err(|error| format!("the secret file {shown} {error}"))
         });
-        token.map(SecretSource::File)
+        secret.map(SecretSource::File)
     }
 
     /// The file that the setting `file_flag` names, else the systemd credential `credential` if there is one.
