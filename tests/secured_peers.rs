@@ -181,6 +181,6 @@ fn what_does_not_fit_between_observer_and_etcd_is_said() {
         file_flag(options.flag("--etcd-username", "root"), "--etcd-password-file", &wrong)
     };
     told(&user(observer(&authority.path())), &["authentication failed"]);
-    told(&observer(&authority.path()), &["user name is empty"]);
+    told(&observer(&authority.path()), &["permission denied"]);
     told(&observer(&elsewhere.path()), &["BadSignature"]);
 }

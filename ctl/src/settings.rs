@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use coordination::Endpoints;
-use service::config::{Secret, Setting, parse_duration};
+use service::config::{ETCD_SETTINGS, Secret, Setting, parse_duration};
 use service::tls::ClientTls;
 
 use crate::client::Endpoint;
@@ -69,6 +69,11 @@ pub const SETTINGS: &[Setting] = &[
         help: "Members of the etcd that holds the topology, for define, trigger and switch",
         ..Setting::BLANK
     },
+    ETCD_SETTINGS[0],
+    ETCD_SETTINGS[1],
+    ETCD_SETTINGS[2],
+    ETCD_SETTINGS[3],
+    ETCD_SETTINGS[4],
     Setting {
         flag: "topology-key",
         value_name: "KEY",
@@ -248,7 +253,9 @@ impl Sources<'_> {
         if members.is_empty() {
             return None;
         }
-        Endpoints::parse(&members).map_err(|error| self.mistakes.push(format!("--etcd: {error}"))).ok()
+        let security = self.etcd_security();
+        let endpoints = Endpoints::parse(&members).and_then(|endpoints| endpoints.secured(security));
+        endpoints.map_err(|error| self.mistakes.push(format!("--etcd: {error}"))).ok()
     }
 
     fn keys(&mut self, cluster: Option<&str>) -> (String, String) {
@@ -266,6 +273,7 @@ impl Sources<'_> {
         let prefix = format!("{ENV_PREFIX}_");
         let known = |name: &str| {
             name == TOKEN_VARIABLE
+                || name == proof::ETCD_PASSWORD_VARIABLE
                 || name == FILE_VARIABLE
                 || SETTINGS.iter().any(|setting| setting.env_name(ENV_PREFIX) == name)
         };

@@ -55,7 +55,7 @@ const WRONG: [(&[&str], &str); 47] = [
     (&["switch", "a", "b"], "unexpected argument 'b'"),
     (&["define"], "<FILE>"),
     (&["define", "/nonexistent", "--etcd", "http://127.0.0.1:1"], "the document /nonexistent cannot be read"),
-    (&["define", "-", "--etcd", "https://127.0.0.1:1"], "--etcd: `https://127.0.0.1:1` asks for TLS"),
+    (&["define", "-", "--etcd", "https://127.0.0.1:1"], "--etcd: `https://127.0.0.1:1` needs a CA file"),
     (&["trigger", "now"], "unexpected argument 'now'"),
     (
         &["trigger", "--topology-key", "/k", "--trigger-key", "/k"],

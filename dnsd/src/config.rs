@@ -13,7 +13,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use service::config::{Common, DnsServer, Exit, Program, Secret, Setting, Sound, parse_duration};
+use service::config::{
+    Common, DnsServer, ETCD_SETTINGS, Exit, Program, Secret, Setting, Sound, parse_duration,
+};
 
 pub use discovery::{Discovery, Seeds};
 pub use dns::DnsFace;
@@ -227,6 +229,11 @@ pub const PROGRAM: Program = Program {
             help: "Members of the etcd in which nodes are registered; their names are answered for",
             ..Setting::BLANK
         },
+        ETCD_SETTINGS[0],
+        ETCD_SETTINGS[1],
+        ETCD_SETTINGS[2],
+        ETCD_SETTINGS[3],
+        ETCD_SETTINGS[4],
     ],
 };
 

@@ -28,7 +28,7 @@ fn register(arguments: Vec<OsString>, environment: &BTreeMap<String, String>) ->
         Err(exit) => return exit.report(),
     };
     service::daemon::run(sound, async |config, shutdown| {
-        dnsd::register::run(config, shutdown).await?;
+        Box::pin(dnsd::register::run(config, shutdown)).await?;
         Ok(())
     })
 }

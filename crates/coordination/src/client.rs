@@ -311,7 +311,7 @@ pub(crate) async fn client_of(endpoints: &Endpoints, turn: usize) -> Result<Clie
         .with_require_leader(true);
     let options = endpoints.security().apply(options).map_err(Failure::Transient)?;
     let member = [endpoints.at_turn(turn).as_str()];
-    match timeout(PROOF_DEADLINE, Client::connect(member, Some(options))).await {
+    match timeout(PROOF_DEADLINE, Box::pin(Client::connect(member, Some(options)))).await {
         Ok(connected) => connected.map_err(|error| Failure::from(&error)),
         Err(_) => {
             let waited_ms = PROOF_DEADLINE.as_millis();

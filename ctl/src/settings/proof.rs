@@ -1,13 +1,18 @@
 //! How the daemons know us, and we them: the token, and certificates.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use coordination::{ReadFiles, ReadPassword, Security};
 use service::config::Secret;
 use service::files;
 use service::tls::ClientTls;
 
 use super::{Sources, TOKEN_VARIABLE};
 use crate::client::Endpoint;
+
+/// The variable with the password of etcd's user.
+pub(super) const ETCD_PASSWORD_VARIABLE: &str = "DICTATORCTL_ETCD_PASSWORD";
 
 impl Sources<'_> {
     pub(super) fn token(&mut self) -> Option<Secret> {
@@ -28,6 +33,51 @@ impl Sources<'_> {
         };
         self.mistakes.push(format!("the token in {place} {secret}"));
         None
+    }
+
+    /// How etcd and we know each other. What is wrong is remembered.
+    pub(super) fn etcd_security(&mut self) -> Security {
+        let paths = ["etcd-ca-file", "etcd-cert", "etcd-key"]
+            .map(|flag| self.written(flag).pop().map(|(_, path)| PathBuf::from(path)));
+        if paths[1].is_some() != paths[2].is_some() || (paths[0].is_none() && paths[1].is_some()) {
+            self.mistakes
+                .push("--etcd-cert and --etcd-key belong together, and to --etcd-ca-file".to_owned());
+        }
+        let paths: Vec<PathBuf> = paths.into_iter().flatten().collect();
+        let read: Result<Vec<_>, String> = paths.iter().map(|path| files::read(path)).collect();
+        if let Some(Err(sentence)) =
+            (!paths.is_empty()).then(|| read.and_then(|files| ClientTls::new(&paths, &files)))
+        {
+            self.mistakes.push(sentence);
+        }
+        let files: ReadFiles = {
+            let paths = paths.clone();
+            Arc::new(move || paths.iter().map(|path| files::read(path)).collect())
+        };
+        Security::new(Some(files).filter(|_| !paths.is_empty()), self.etcd_user())
+    }
+
+    fn etcd_user(&mut self) -> Option<(String, ReadPassword)> {
+        let (_, name) = self.written("etcd-username").pop()?;
+        let secret = if let Some((_, path)) = self.written("etcd-password-file").pop() {
+            Secret::from_file(Path::new(&path)).map_err(|error| format!("the secret file {path} {error}"))
+        } else {
+            let text = self
+                .environment
+                .get(ETCD_PASSWORD_VARIABLE)
+                .or_else(|| self.file.get(ETCD_PASSWORD_VARIABLE));
+            match text.filter(|text| !text.is_empty()) {
+                Some(text) => Secret::new(text).map_err(|error| format!("{ETCD_PASSWORD_VARIABLE} {error}")),
+                None => Err(format!("--etcd-username {name}: no password is given (--etcd-password-file)")),
+            }
+        };
+        match secret {
+            Ok(secret) => Some((name, Arc::new(move || secret.expose().to_owned()))),
+            Err(sentence) => {
+                self.mistakes.push(sentence);
+                None
+            }
+        }
     }
 
     /// How to connect by TLS, if anything says so; `private` is an endpoint that cannot be reached without.

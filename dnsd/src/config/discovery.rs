@@ -1,6 +1,6 @@
 //! The settings of what is not DNS: seeds for Dynomite, keys for SkyDNS, nodes that are registered.
 
-use coordination::Endpoints;
+use coordination::{Endpoints, Security};
 use service::config::Reader;
 use topology::Address;
 
@@ -40,14 +40,17 @@ pub struct Seeds {
 /// Takes them out of the table.
 pub(super) fn take(reader: &mut Reader) -> Option<Discovery> {
     let seeds = seeds(reader);
-    let skydns_etcd = members(reader, "skydns-etcd");
-    let nodes_etcd = members(reader, "nodes-etcd");
+    let proof = reader.etcd_proof();
+    let security = Security::new(proof.files, proof.user);
+    let skydns_etcd = members(reader, "skydns-etcd", &security);
+    let nodes_etcd = members(reader, "nodes-etcd", &security);
     Some(Discovery { seeds: seeds?, skydns_etcd, nodes_etcd })
 }
 
-fn members(reader: &mut Reader, flag: &'static str) -> Option<Endpoints> {
+fn members(reader: &mut Reader, flag: &'static str, security: &Security) -> Option<Endpoints> {
     let members: Vec<String> = reader.take_list(flag);
-    let members = (!members.is_empty()).then(|| Endpoints::parse(&members)).transpose();
+    let secured = |endpoints: Endpoints| endpoints.secured(security.clone());
+    let members = (!members.is_empty()).then(|| Endpoints::parse(&members).and_then(secured)).transpose();
     members.unwrap_or_else(|error| {
         reader.mistake(format!("--{flag}: {error}"));
         None

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use coordination::Endpoints;
+use coordination::{Endpoints, Security};
 use hickory_proto::rr::Name;
-use service::config::{Common, Exit, Program, Reader, Setting, Sound, parse_duration};
+use service::config::{Common, ETCD_SETTINGS, Exit, Program, Reader, Setting, Sound, parse_duration};
 use topology::Address;
 
 /// Shortest and longest lease, in seconds: a shorter one ends while etcd elects a leader, a longer one
@@ -28,6 +28,11 @@ pub const PROGRAM: Program = Program {
             help: "Members of the etcd cluster",
             ..Setting::BLANK
         },
+        ETCD_SETTINGS[0],
+        ETCD_SETTINGS[1],
+        ETCD_SETTINGS[2],
+        ETCD_SETTINGS[3],
+        ETCD_SETTINGS[4],
         Setting {
             flag: "name",
             value_name: "DOMAIN",
@@ -97,7 +102,10 @@ where
     let mut reader = PROGRAM.read(arguments, environment)?;
     let common = reader.common();
     let members: Vec<String> = reader.take_list("etcd");
-    let etcd = Endpoints::parse(&members).map_err(|error| reader.mistake(format!("--etcd: {error}"))).ok();
+    let proof = reader.etcd_proof();
+    let security = Security::new(proof.files, proof.user);
+    let etcd = Endpoints::parse(&members).and_then(|endpoints| endpoints.secured(security));
+    let etcd = etcd.map_err(|error| reader.mistake(format!("--etcd: {error}"))).ok();
     let name = required(&mut reader, "name", parse_name);
     let node = required(&mut reader, "node", parse_node);
     let probe = if reader.is_set("probe") { reader.take_with("probe", parse_node) } else { node };
