@@ -37,7 +37,7 @@ const WRONG: [(&[&str], &str); 47] = [
     (&["status", "--interval", "5"], "--interval \"5\": expected a number and its unit"),
     (&["status", "-o", "xml"], "--output \"xml\": expected table, json or yaml"),
     (&["status", "--endpoint", "10.0.0.1:8080"], "expected a URL such as"),
-    (&["status", "--endpoint", "https://a"], "speaks no TLS"),
+    (&["status", "--endpoint", "https://a"], "needs --ca-file"),
     (&["status", "--endpoint", "http://u:p@a"], "--token-file"),
     (&["status", "--timeout", "0"], "--timeout \"0\": more than 0"),
     (&["status", "--token-file", "/nonexistent"], "the token in /nonexistent cannot be read"),
