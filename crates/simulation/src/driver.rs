@@ -74,6 +74,8 @@ pub struct Dictator {
     durable: Record,
     /// As the running process has it.
     record: Record,
+    /// As the change under way last gave it to be saved.
+    latest: Record,
     conduct: Option<Box<Conduct>>,
     /// The document being applied; `None` in a pass of enforcement.
     applying: bool,

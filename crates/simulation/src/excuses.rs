@@ -69,11 +69,24 @@ impl World {
             let asked = other.power == Power::Running && self.dictators[dictator].reaches(index);
             asked && !other.loading && keys(other) > keys(state)
         });
-        if comparable || more {
+        if more {
             return;
         }
-        let by_it = self.ledger.of_lives(node, |_| true);
+        // Where its own history can be compared, those who lost theirs are compared by keys alone.
+        let strangers = self.nodes.iter().enumerate().filter(|(index, other)| {
+            let known = |id| {
+                let granted = before.granted.as_ref();
+                before.end_of(&id).is_some() || granted.is_some_and(|old| old.replid == id)
+            };
+            let ids = [Some(other.replid), other.replid2];
+            *index != node && !ids.into_iter().flatten().any(|id| known(replid(id)))
+        });
+        let theirs = strangers.fold(Writes::NONE, |held, (index, _)| held.with(&self.held_by(index)));
+        // What its lost life held may have been handed over to it, by lives that were granted and followed by
+        // the next before anyone published them.
+        let by_it = self.ledger.of_lives(node, |_| true).with(&self.ledger.of_granted_lives());
         let lost = self.ledger.owed.with(&by_it).without(&self.held_by(node)).without(&self.ledger.excused);
+        let lost = if comparable { lost.common(&theirs) } else { lost };
         if !lost.is_empty() {
             self.excuse(lost, "by an unprovable resumption");
         }

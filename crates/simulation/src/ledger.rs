@@ -96,6 +96,19 @@ impl Ledger {
         writes
     }
 
+    /// Writes executed by lives that a dictator let take writes, published or not.
+    pub(crate) fn of_granted_lives(&self) -> Writes {
+        let mut writes = Writes::NONE;
+        for (id, node, life) in &self.origins {
+            let life = (*node, *life);
+            let appointed = self.appointed.contains(&life) || self.resumed.contains(&life);
+            if appointed || self.published.contains(&life) {
+                writes.insert(*id);
+            }
+        }
+        writes
+    }
+
     fn permits(&self, node: NodeIndex, life: u32) -> bool {
         self.permissions.iter().any(|one| (one.node, one.life) == (node, life) && !one.spent)
     }

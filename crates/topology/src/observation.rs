@@ -340,18 +340,20 @@ impl Observation {
         self.nodes.iter().find(|(_, observed)| observed.endpoint == Some(endpoint)).map(|(name, _)| name)
     }
 
+    /// The known node whose address a slave was told to follow. Nobody else can be sure to feed it: one that
+    /// is not asked any more may have the lineage of a master, and nothing to hand on.
+    pub fn told_leader_of(&self, name: &NodeName) -> Option<&NodeName> {
+        let following = self.known(name)?.vitals.following().filter(|following| !following.is_parked())?;
+        let ip = following.host.parse().ok()?;
+        self.name_of(SocketAddr::new(ip, following.port)).filter(|leader| *leader != name)
+    }
+
     /// The known node that a slave follows, found by address, or by lineage where the address is one
     /// that only the slave can use (address translation).
     pub fn leader_of(&self, name: &NodeName) -> Option<&NodeName> {
         let state = self.known(name)?;
-        let following = state.vitals.following().filter(|following| !following.is_parked())?;
-        let by_address = following
-            .host
-            .parse()
-            .ok()
-            .and_then(|ip| self.name_of(SocketAddr::new(ip, following.port)))
-            .filter(|leader| *leader != name);
-        by_address.or_else(|| {
+        state.vitals.following().filter(|following| !following.is_parked())?;
+        self.told_leader_of(name).or_else(|| {
             let lineage = &state.vitals.replid;
             self.all_known()
                 .find(|(other, state)| {

@@ -43,6 +43,7 @@ impl World {
         let policy = Policy { ignore_sentinel: false, epoch: state.epoch };
         let job = Job { purpose, policy, warnings: Vec::new(), started_unix_ms: self.now / MILLISECOND };
         let now = Duration::from_micros(self.now);
+        state.latest = state.record.clone();
         let conduct = Conduct::new(job, state.record.clone(), names, Limits::default(), now);
         state.conduct = Some(Box::new(conduct));
         state.disturbances = self.disturbances;
@@ -78,6 +79,13 @@ impl World {
         }
         let d = able[self.chance.index(able.len())];
         self.dictators[d].waiting = Some(wanted);
+        let now = Duration::from_micros(self.now);
+        let state = &mut self.dictators[d];
+        if let (true, Some(conduct)) = (state.announced, &mut state.conduct) {
+            // Late links are not waited for while somebody waits for the next change.
+            conduct.hurry(now);
+            self.drive(d);
+        }
         self.next_job(d);
         true
     }
@@ -122,18 +130,8 @@ impl World {
         match effect {
             Effect::Order { ticket, order } => self.send_order(d, ticket, order),
             Effect::Save { ticket, record } => {
-                let before = std::mem::take(&mut self.dictators[d].record);
+                let before = std::mem::replace(&mut self.dictators[d].latest, (*record).clone());
                 self.ledger_granted(d, &before, &record);
-                self.dictators[d].record = before;
-                if let Some(wanted) = &record.wanted {
-                    self.members = (0..self.nodes.len())
-                        .filter(|at| wanted.document.nodes().any(|name| *name == self.nodes[*at].name))
-                        .fold(0, |bits, at| bits | 1 << at);
-                }
-                let named = record.nodes();
-                self.known |= (0..self.nodes.len())
-                    .filter(|at| named.contains(&self.nodes[*at].name))
-                    .fold(0, |bits, at| bits | 1 << at);
                 self.begin_save(d, ticket, record);
             }
             Effect::Wake { at } => {
@@ -169,12 +167,13 @@ impl World {
         let state = &mut self.dictators[d];
         state.conduct = None;
         state.held.clear();
-        state.record = finish.record;
+        state.record = finish.record.clone();
         for ticket in &mut state.tickets {
             ticket.ticket = None;
         }
         state.instant.clear();
         let announced = state.announced;
+        self.told_of(&finish.record);
         let ended = match &finish.result {
             Ok(Outcome::Done(receipt)) => {
                 if !announced {
@@ -202,6 +201,19 @@ impl World {
         self.dictators[d].last = Some(ended);
         let delay = if self.dictators[d].waiting.is_some() { 0 } else { ENFORCE_INTERVAL };
         self.enforce_after(d, delay);
+    }
+
+    /// Whose names a dictator will remember.
+    pub(super) fn told_of(&mut self, record: &Record) {
+        if let Some(wanted) = &record.wanted {
+            self.members = (0..self.nodes.len())
+                .filter(|at| wanted.document.nodes().any(|name| *name == self.nodes[*at].name))
+                .fold(0, |bits, at| bits | 1 << at);
+        }
+        let named = record.nodes();
+        self.known |= (0..self.nodes.len())
+            .filter(|at| named.contains(&self.nodes[*at].name))
+            .fold(0, |bits, at| bits | 1 << at);
     }
 
     /// A change that was refused in a sound world that nobody disturbed has left every role as it was.

@@ -27,12 +27,14 @@ impl World {
         let at = self.dictators[d].saves.iter().position(|(other, _)| *other == ticket);
         let Some(record) = at.and_then(|at| self.dictators[d].saves[at].1.take()) else { return Ok(()) };
         if !self.locked() {
+            self.told_of(&record);
             self.dictators[d].durable = *record;
             return Ok(());
         }
         if !self.lock.owns_key(self.dictators[d].epoch) && !mutant::active(Mutant::NoLockCheck) {
             return Err("the lock is another's".to_owned());
         }
+        self.told_of(&record);
         self.shared_record = *record;
         Ok(())
     }

@@ -58,7 +58,10 @@ impl Conduct {
 
     /// After the answer: every look at the links ends here.
     pub(super) fn verify(&mut self) {
-        if self.all_linked() || self.now >= self.verify_until {
+        // Links cannot come up without a master, and what becomes of it must not wait for them.
+        let granted = self.record.granted.as_ref();
+        let gone = granted.is_some_and(|granted| self.observation.known(&granted.node).is_none());
+        if gone || self.all_linked() || self.now >= self.verify_until {
             return self.conclude();
         }
         let interval = self.verify_interval;

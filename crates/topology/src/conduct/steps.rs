@@ -169,7 +169,7 @@ impl Conduct {
     fn is_fed_by(&self, node: &NodeName, to: &NodeName) -> bool {
         let mut at = node;
         for _ in 0..CHAIN_NODES_MAX {
-            let Some(leader) = self.observation.leader_of(at) else { return false };
+            let Some(leader) = self.observation.told_leader_of(at) else { return false };
             if leader == to {
                 return true;
             }

@@ -13,6 +13,7 @@
 mod acting;
 mod advice;
 mod checks;
+mod fed;
 mod first;
 mod fitness;
 mod recover;
@@ -261,7 +262,7 @@ fn prepare_target(
     let target = &situation.wanted.document.master;
     let state = known_target(situation)?;
     let (vitals, leader) = (&state.vitals, &acting_state.vitals);
-    let follows = situation.observation.leader_of(target).is_some_and(|leader| leader == acting);
+    let follows = fed::is_fed(situation, target, state, acting, acting_state);
     // A slave that is being filled by the acting master loads as well; that is waited for.
     let filling = follows && vitals.following().is_some_and(|following| following.syncing);
     if vitals.loading && !filling {
@@ -272,7 +273,7 @@ fn prepare_target(
         let basis = judge(situation, acting_state, target, state)?;
         return Ok(Some(attach_and_wait(target, acting, basis)));
     };
-    if following.link_up && vitals.replid == leader.replid {
+    if follows && following.link_up && vitals.replid == leader.replid {
         let lag = leader.position().saturating_sub(following.applied);
         if lag > LAG_BYTES_MAX {
             return Ok(Some(vec![Step::AwaitSync { node: target.clone(), to: acting.clone() }]));
@@ -374,7 +375,7 @@ fn attachments(
             plan.pending.push(Pending { node: slave.clone(), reason });
             continue;
         }
-        let follows = situation.observation.leader_of(slave).is_some_and(|found| found == acting);
+        let follows = fed::is_fed(situation, slave, state, acting, acting_state);
         let healthy = state.vitals.following().is_some_and(|following| following.link_up)
             && state.vitals.replid == acting_state.vitals.replid;
         if !moves && follows {
