@@ -86,7 +86,10 @@ impl World {
             conduct.hurry(now);
             self.drive(d);
         }
-        self.next_job(d);
+        // Something may have befallen it meanwhile.
+        if self.dictators[d].up && !self.dictators[d].stopped {
+            self.next_job(d);
+        }
         true
     }
 
