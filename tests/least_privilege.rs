@@ -9,15 +9,17 @@
     reason = "files of a test need not be durable; it tells which servers were there"
 )]
 
+mod undone;
+
 use std::process::Command;
 
 use harness::binaries::binary;
-use harness::cluster::{assert_problem, quick, quick_without_enforcement};
-use harness::proxy::{DEMOTION, PROMOTION};
+use harness::cluster::{quick, quick_without_enforcement};
+use harness::proxy::PROMOTION;
 use harness::servers::Server;
 use harness::several::options;
-use harness::{Cluster, Daemon, DaemonOptions, Load, LoadOptions, Proxy, Redis, Several};
-use serde_json::json;
+use harness::{Cluster, Daemon, DaemonOptions, LoadOptions, Redis, Several};
+use undone::undone;
 
 const PASSWORD: &str = "thursday-noon";
 /// The servers, as `.ci/servers` calls them. The installed one is always there.
@@ -54,9 +56,9 @@ fn as_user(options: DaemonOptions) -> (DaemonOptions, tempfile::NamedTempFile) {
     (options.flag("--redis-username", "dictator").flag("--redis-password-file", path), file)
 }
 
-fn load(nodes: &[Redis]) -> Load {
+fn load_options(nodes: &[Redis]) -> LoadOptions {
     let nodes: Vec<_> = nodes.iter().collect();
-    Load::start(LoadOptions { writers: 2, ..LoadOptions::on(&nodes) })
+    LoadOptions { writers: 2, ..LoadOptions::on(&nodes) }
 }
 
 /// A switch, then one try without each rule, then a switch again: nothing that was refused is left behind.
@@ -92,35 +94,14 @@ fn a_switch_needs_every_rule_and_names_the_one_that_is_missing() {
     }
 }
 
-/// The pause is over when the demotion comes, and what was written since does not reach the target.
 #[test]
 fn an_undo_needs_no_more() {
     for server in servers() {
         let nodes = Redis::start_many(2, &server.options());
         permit(&nodes, &printed(&server));
-        let proxies: Vec<Proxy> = nodes.iter().map(Proxy::before).collect();
         let (options, _file) = as_user(quick_without_enforcement());
-        let dictator = Daemon::dictator(&options);
-        let document =
-            |master: usize| json!({"master": proxies[master].json(), "slaves": [proxies[1 - master].json()]});
-        dictator.http().put("/master?wait=links", &document(0)).expect(200);
-        let load = load(&nodes);
-        load.wait_acknowledged(50);
-        proxies[0].hold_at(DEMOTION);
-        let (http, body) = (dictator.http(), document(1).to_string());
-        let asked = std::thread::spawn(move || http.try_request("PUT", "/master", &[], body.as_bytes()));
-        proxies[0].wait_held();
-        proxies[0].stall_replication(true);
-        load.wait_acknowledged(50);
-        proxies[0].release();
-        let answer = asked.join().expect("the asking thread does not panic").expect("an answer");
-        assert_problem(&answer, 504, "drain-timeout");
-        assert_eq!(nodes[0].role(), "master", "{}", server.name);
-        proxies[0].stall_replication(false);
-        load.wait_acknowledged(50);
-        let tally = load.stop().verify(nodes[0].address());
-        assert!(tally.is_clean(), "{}: {tally}: {tally:?}", server.name);
-        dictator.http().put("/master?wait=links", &document(1)).expect(200);
+        let undone = undone(&server.name, &nodes, &options, load_options(&nodes));
+        undone.dictator.http().put("/master?wait=links", &undone.document(1)).expect(200);
     }
 }
 

@@ -7,16 +7,19 @@
 
 #![allow(clippy::print_stdout, reason = "the rows of the table in docs/versions.md")]
 
+mod undone;
+
 use std::time::Duration;
 
 use harness::cluster::{Cluster, assert_problem, quick, quick_without_enforcement};
 use harness::load::percentile;
-use harness::proxy::{DEMOTION, info_field};
+use harness::proxy::info_field;
 use harness::redis::{Persistence, wait_equal_data};
 use harness::servers::Server;
 use harness::wait::ensure;
 use harness::{Daemon, Load, LoadOptions, Proxy, Redis, RedisOptions, wait_until};
 use serde_json::json;
+use undone::undone;
 
 /// Switches under load.
 const SWITCHES: usize = 10;
@@ -25,9 +28,9 @@ const KEYS: u64 = 100;
 /// How long enforcement and links may take.
 const SETTLED_DEADLINE: Duration = Duration::from_secs(20);
 
-fn load(nodes: &[Redis]) -> Load {
+fn load_options(nodes: &[Redis]) -> LoadOptions {
     let nodes: Vec<_> = nodes.iter().collect();
-    Load::start(LoadOptions { writers: 4, interval: Duration::from_millis(2), ..LoadOptions::on(&nodes) })
+    LoadOptions { writers: 4, interval: Duration::from_millis(2), ..LoadOptions::on(&nodes) }
 }
 
 fn judge(name: &str) {
@@ -41,7 +44,7 @@ fn judge(name: &str) {
 /// Ten switches under load: the middle columns of the row.
 fn lossless(server: &Server) -> String {
     let cluster = Cluster::established(3, &server.options(), &quick());
-    let load = load(&cluster.nodes);
+    let load = Load::start(load_options(&cluster.nodes));
     let mut gaps = Vec::new();
     for round in 1..=SWITCHES {
         load.wait_acknowledged(100);
@@ -95,33 +98,10 @@ fn restarts(server: &Server) {
     }
 }
 
-/// The demotion comes so late that the pause is over, and what was written since does not reach the target.
 fn undo(server: &Server) {
     let nodes = Redis::start_many(2, &server.options());
-    let proxies: Vec<Proxy> = nodes.iter().map(Proxy::before).collect();
-    let dictator = Daemon::dictator(&quick_without_enforcement());
-    let document =
-        |master: usize| json!({"master": proxies[master].json(), "slaves": [proxies[1 - master].json()]});
-    dictator.http().put("/master?wait=links", &document(0)).expect(200);
-    let load = load(&nodes);
-    load.wait_acknowledged(100);
-    let told_before = nodes[0].command_counts().of("replicaof");
-    proxies[0].hold_at(DEMOTION);
-    let (http, body) = (dictator.http(), document(1).to_string());
-    let asked = std::thread::spawn(move || http.try_request("PUT", "/master", &[], body.as_bytes()));
-    proxies[0].wait_held();
-    proxies[0].stall_replication(true);
-    load.wait_acknowledged(100);
-    proxies[0].release();
-    let answer = asked.join().expect("the asking thread does not panic").expect("an answer");
-    assert_problem(&answer, 504, "drain-timeout");
-    assert_eq!(nodes[0].command_counts().of("replicaof") - told_before, 2, "demoted and taken back");
-    assert_eq!(nodes[0].role(), "master");
-    proxies[0].stall_replication(false);
-    load.wait_acknowledged(100);
-    let tally = load.stop().verify(nodes[0].address());
-    assert!(tally.is_clean(), "{}: {tally}: {tally:?}", server.name);
-    dictator.http().put("/master?wait=links", &document(0)).expect(200);
+    let undone = undone(&server.name, &nodes, &quick_without_enforcement(), load_options(&nodes));
+    undone.dictator.http().put("/master?wait=links", &undone.document(0)).expect(200);
     wait_equal_data(&nodes.iter().collect::<Vec<_>>());
 }
 
