@@ -20,10 +20,10 @@ pub async fn connect(address: SocketAddr, tls: Option<(&ClientTls, &str)>) -> Re
     // Without it only a few milliseconds are lost.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => Ok(Stream::Plain(stream)),
+        None => Ok(Stream::Left(stream)),
         Some((tls, name)) => {
             let stream = tls.connect(stream, name).await?;
-            Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+            Ok(Stream::Right(Box::new(TlsStream::Client(stream))))
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn open(
     access: &Access,
     deadline: Duration,
 ) -> Option<(Stream, Option<PeerName>)> {
-    let Some(tls) = access.tls() else { return Some((Stream::Plain(stream), None)) };
+    let Some(tls) = access.tls() else { return Some((Stream::Left(stream), None)) };
     let handshake = async {
         let mut first = [0];
         match stream.peek(&mut first).await {
@@ -48,7 +48,7 @@ pub(super) async fn open(
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let name = shown.and_then(Certificate::read).and_then(|certificate| certificate.common_name);
     let peer = name.map(|name| PeerName(name.into()));
-    Some((Stream::Tls(Box::new(TlsStream::Server(stream))), peer))
+    Some((Stream::Right(Box::new(TlsStream::Server(stream))), peer))
 }
 
 async fn say_wrong_protocol(mut stream: TcpStream) -> String {
