@@ -55,11 +55,11 @@ impl World {
             return;
         }
         self.ledger.resumed.push(now);
+        let known = |id: &ReplId| {
+            before.end_of(id).is_some() || before.granted.as_ref().is_some_and(|old| old.replid == *id)
+        };
         // Its lineage is one that the record knew, and the node still shows it.
         let comparable = state.restored.is_some_and(|restored| {
-            let known = |id: &ReplId| {
-                before.end_of(id).is_some() || before.granted.as_ref().is_some_and(|old| old.replid == *id)
-            };
             let shown = state.replid == restored || state.replid2 == Some(restored);
             shown && known(&replid(restored))
         });
@@ -74,12 +74,8 @@ impl World {
         }
         // Where its own history can be compared, those who lost theirs are compared by keys alone.
         let strangers = self.nodes.iter().enumerate().filter(|(index, other)| {
-            let known = |id| {
-                let granted = before.granted.as_ref();
-                before.end_of(&id).is_some() || granted.is_some_and(|old| old.replid == id)
-            };
             let ids = [Some(other.replid), other.replid2];
-            *index != node && !ids.into_iter().flatten().any(|id| known(replid(id)))
+            *index != node && !ids.into_iter().flatten().any(|id| known(&replid(id)))
         });
         let theirs = strangers.fold(Writes::NONE, |held, (index, _)| held.with(&self.held_by(index)));
         // What its lost life held may have been handed over to it, by lives that were granted and followed by
