@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::IfMatch;
 use crate::directory::Slot;
+use crate::labels::LABEL_BYTES_MAX;
 use crate::publisher::{INBOX_MAX, Means, Published, Publisher, Put, PutError, Reply};
 use crate::state::Store;
 use crate::zone::{Registered, ZoneSettings, below};
@@ -41,8 +42,6 @@ pub const ORDERS_MAX: usize = 256;
 const JOBS_MAX: usize = 256;
 /// Of these, most whose names are looked up again; each asks for up to 32 names at a time.
 const REFRESHES_MAX: usize = 8;
-/// Longest name of a cluster, in bytes (RFC 1035 section 2.3.4).
-const LABEL_BYTES_MAX: usize = 63;
 
 /// What the zones have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]

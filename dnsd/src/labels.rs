@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use topology::{Address, NodeName};
 
 /// Longest label of DNS, in bytes (RFC 1035 section 2.3.4).
-const LABEL_BYTES_MAX: usize = 63;
+pub const LABEL_BYTES_MAX: usize = 63;
 /// The last step of [`spell`].
 const STEP_MAX: u8 = 3;
 
