@@ -201,7 +201,8 @@ until_true "DNS is answered on port 53" eval 'inside dig @127.0.0.1 +short +trie
   fail "dnsd has one capability and no other"
 passed "dnsd answers on port 53 with the one capability that this takes"
 
-inside sh -c 'echo DICTATOR_LISTEN=nonsense >>/etc/redis-dictator/dictator.env; systemctl restart dictator 2>/dev/null || true'
+inside sh -c 'echo DICTATOR_LISTEN=nonsense >>/etc/redis-dictator/dictator.env'
+inside systemctl restart dictator 2>/dev/null && fail "a dictator with wrong settings does not start"
 until_true "wrong settings end the dictator" is dictator ActiveState failed
 is dictator ExecMainStatus 64 || fail "with the code for wrong settings"
 inside sed -i '/nonsense/d' /etc/redis-dictator/dictator.env
