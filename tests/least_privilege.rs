@@ -147,3 +147,43 @@ fn enforcement_says_which_rule_is_missing() {
     permit(&cluster.nodes, &whole);
     cluster.assert_settled(0);
 }
+
+/// A rule that is taken away under the eyes of a connected dictator: each pass tries again and fails again,
+/// but who reads the log, the history or the events is told once, and once more when it works again.
+#[test]
+fn enforcement_that_fails_again_and_again_is_told_once() {
+    let installed = Server::find(harness::servers::INSTALLED).expect("redis-server is installed");
+    let whole = printed(&installed);
+    let nodes = Redis::start_many(2, &installed.options());
+    permit(&nodes, &whole);
+    let (options, _file) = as_user(quick().allow_log("+replicaof", "a rule is taken away"));
+    let cluster = Cluster { dictator: Daemon::dictator(&options), nodes };
+    cluster.move_to(0);
+    let entries = || cluster.dictator.http().get("/history").expect(200).json();
+    let told_before = entries().as_array().map_or(0, Vec::len);
+    for node in &cluster.nodes {
+        node.command("ACL SETUSER dictator -replicaof");
+    }
+    cluster.nodes[1].command("REPLICAOF 127.0.0.1 0");
+    let passes = || {
+        let text = cluster.dictator.http().get("/metrics").expect(200).text();
+        let counts =
+            text.lines().filter(|line| line.starts_with("dictator_apply_total{cause=\"enforcement\""));
+        counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum::<u64>()
+    };
+    let before = passes();
+    harness::wait_until("passes of enforcement that fail", std::time::Duration::from_secs(20), || {
+        harness::wait::ensure(passes() > before + 10, "too few passes")
+    });
+    let log = harness::logs::read(cluster.dictator.log());
+    let history = entries();
+    let told = history.as_array().map_or(0, Vec::len) - told_before;
+    assert!(told <= 1, "{told} entries: {history}");
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("+replicaof")).collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(log.lines().filter(|line| line.contains("step begins")).count() < 6, "{log}");
+    let status = cluster.dictator.status().to_string();
+    assert!(status.contains("+replicaof"), "{status}");
+    permit(&cluster.nodes, &whole);
+    cluster.assert_settled(0);
+}

@@ -4,6 +4,7 @@
 //! the record and the loop has none of it to give away. The loop keeps what was in force before, for
 //! reads. When the change ends it hands the record back.
 
+mod failing;
 mod pausing;
 mod progress;
 mod reads;
@@ -21,7 +22,6 @@ use topology::document::Document;
 use topology::observation::Observation;
 use topology::plan::Policy;
 use topology::record::{Record, Wanted};
-use topology::refusal::Slug;
 use tracing::Instrument;
 
 use super::drive::{self, Progress, World};
@@ -31,6 +31,7 @@ use super::metrics::Reign;
 use super::pause::Pause;
 use super::status::Change;
 use super::{Answered, ApplyRequest, Ask, InForce, Metrics, Rejection, Resolve, Store, Wait, names};
+use failing::Failing;
 
 /// Progress that may wait for the loop.
 const PROGRESS_MAX: usize = 64;
@@ -73,8 +74,8 @@ pub struct Owner {
     waiting: Option<Waiting>,
     pause: Option<Pause>,
     readers: std::sync::Arc<tokio::sync::Semaphore>,
-    /// The last thing enforcement could not do, so that it is logged once.
-    stuck: Option<(Slug, String)>,
+    /// What enforcement cannot do, so that it is told once.
+    failing: Failing,
     hurry: std::sync::Arc<Notify>,
     progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
 }
@@ -94,6 +95,8 @@ struct Running {
     askers: Vec<Asker>,
     change: Change,
     announced: bool,
+    /// Whether its receipt is in the log already.
+    told: bool,
 }
 
 /// The change that comes next.
@@ -145,7 +148,7 @@ impl Owner {
             waiting: None,
             pause: None,
             readers: std::sync::Arc::new(tokio::sync::Semaphore::new(READERS_MAX)),
-            stuck: None,
+            failing: Failing::default(),
             hurry: std::sync::Arc::new(Notify::new()),
             progress: mpsc::channel(PROGRESS_MAX),
         };
@@ -314,6 +317,7 @@ impl Owner {
             askers: waiting.askers,
             change,
             announced: false,
+            told: false,
         });
         self.start(purpose, waiting.warnings, request_id);
     }
@@ -331,6 +335,7 @@ impl Owner {
             askers: Vec::new(),
             change,
             announced: false,
+            told: false,
         });
         self.start(Purpose::Enforce, Vec::new(), String::new());
     }

@@ -1,6 +1,6 @@
 //! What becomes of the change under way: its steps, its answer, its end, and who is told.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use service::clock;
 use topology::conduct::{Finish, Outcome};
 use topology::receipt::Receipt;
@@ -11,17 +11,25 @@ use super::super::drive::Progress;
 use super::super::history::{Entry, Origin};
 use super::super::status::{Change, nodes};
 use super::super::{Answered, Rejection, Wait};
+use super::failing::{Failing, Tell};
 use super::{Owner, Running, answer};
+
+/// What to do about a slave that enforcement tries to put in its place in vain.
+const PENDING_ADVICE: &str = "mend what the reason names; it is tried again with every pass";
 
 impl Owner {
     pub(super) async fn on_progress(&mut self, progress: Progress) {
         match progress {
             Progress::Began { step, node } => {
                 if let Some(running) = &mut self.running {
-                    tracing::info!(step, node, "step begins");
                     let cause = running.cause;
-                    let told = || json!({ "cause": cause, "step": step, "node": node });
-                    self.settings.events.tell("step", told);
+                    if cause == "enforcement" && self.failing.is_told() {
+                        tracing::debug!(step, node, "step begins again");
+                    } else {
+                        tracing::info!(step, node, "step begins");
+                        let told = || json!({ "cause": cause, "step": step, "node": node });
+                        self.settings.events.tell("step", told);
+                    }
                     running.change = Change { step: step.to_owned(), since: clock::unix_millis() };
                 }
             }
@@ -39,7 +47,9 @@ impl Owner {
         running.announced = true;
         "verify".clone_into(&mut running.change.step);
         let may_act = self.nodes.may_act();
-        if running.cause == "put" || receipt.outcome != "unchanged" {
+        let is_told = running.cause == "enforcement" && self.failing.is_told();
+        if running.cause == "put" || (receipt.outcome != "unchanged" && !is_told) {
+            running.told = true;
             log_receipt(running.cause, receipt);
             let cause = running.cause;
             self.settings.events.tell("answered", || json!({ "cause": cause, "receipt": receipt }));
@@ -79,16 +89,28 @@ impl Owner {
     }
 
     async fn succeeded(&mut self, running: Running, origin: &Origin, receipt: Receipt) {
-        self.stuck = None;
+        let tell = match running.cause {
+            "enforcement" => self.failing.carried_out(&receipt),
+            _ => {
+                self.failing = Failing::default();
+                Tell::Everything
+            }
+        };
         self.metrics.drift.set(i64::from(!receipt.pending.is_empty()));
         self.metrics.last_success.set(seconds_now());
         self.metrics.ended(running.cause, &receipt.outcome, Some(&receipt));
         let idle = running.cause == "enforcement" && receipt.outcome == "unchanged";
-        if !idle {
-            if !running.announced {
-                log_receipt(running.cause, &receipt);
+        match tell {
+            Tell::Everything if !idle => {
+                if !running.told {
+                    log_receipt(running.cause, &receipt);
+                }
+                self.remember(running.cause, origin, &receipt.outcome, None, Some(receipt.clone()));
             }
-            self.remember(running.cause, origin, &receipt.outcome, None, Some(receipt.clone()));
+            Tell::CannotKeep { node, reason } => {
+                self.cannot_keep("pending", &node, &json!({}), &reason, PENDING_ADVICE);
+            }
+            Tell::Everything | Tell::Nothing => {}
         }
         let sequence = self.record.sequence;
         for asker in running.askers {
@@ -109,22 +131,24 @@ impl Owner {
         let slug = refusal.slug.as_str();
         self.metrics.drift.set(1);
         self.metrics.ended(running.cause, slug, None);
-        let key = (refusal.slug, refusal.detail.clone());
         let node = refusal.node.as_ref().map(ToString::to_string).unwrap_or_default();
-        let evidence = serde_json::Value::Object(refusal.evidence.clone());
+        let evidence = Value::Object(refusal.evidence.clone());
         if running.cause == "put" {
             tracing::info!(slug, node, %evidence, r#do = refusal.advice, "refused: {}", refusal.detail);
-        } else if self.stuck.as_ref().is_none_or(|(slug, _)| *slug != refusal.slug) {
-            tracing::warn!(slug, node, %evidence, r#do = refusal.advice, "the topology cannot be kept: {}", refusal.detail);
-            self.stuck = Some(key);
-            let told =
-                || json!({ "type": slug, "node": node, "detail": refusal.detail, "do": refusal.advice });
-            self.settings.events.tell("stuck", told);
+        } else if self.failing.is_news(&refusal) {
+            self.cannot_keep(slug, &node, &evidence, &refusal.detail, &refusal.advice);
         }
         if running.cause == "put" {
             self.remember(running.cause, origin, slug, Some(refusal.detail.clone()), None);
         }
         answer(running.askers, || self.current(Err(Rejection::Refused(Box::new(refusal.clone())))));
+    }
+
+    /// Enforcement cannot do what it is there for: somebody should look.
+    fn cannot_keep(&self, slug: &str, node: &str, evidence: &Value, detail: &str, advice: &str) {
+        tracing::warn!(slug, node, %evidence, r#do = advice, "the topology cannot be kept: {detail}");
+        let told = || json!({ "type": slug, "node": node, "detail": detail, "do": advice });
+        self.settings.events.tell("stuck", told);
     }
 
     pub(super) fn remember(

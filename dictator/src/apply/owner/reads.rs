@@ -85,6 +85,7 @@ impl Owner {
             let _ = reply.send(status(&record, &cached, Ok(false), present));
             return;
         };
+        let failing = self.failing.clone();
         tokio::spawn(async move {
             let Ok(finish) = finished.await else { return };
             let outcome = match &finish.result {
@@ -92,7 +93,9 @@ impl Owner {
                 Ok(Outcome::Done(_)) => Ok(false),
                 Err(refusal) => Err(refusal),
             };
-            let _ = reply.send(status(&record, &finish.observation, outcome, present));
+            let mut status = status(&record, &finish.observation, outcome, present);
+            failing.explain(&mut status.nodes);
+            let _ = reply.send(status);
         });
     }
 }
