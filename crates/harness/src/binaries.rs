@@ -4,7 +4,8 @@
 //! inside the package that owns the binary. So the first test of a process that needs a daemon runs
 //! `cargo build --workspace --bins` in the profile the test itself was built in. Test processes that
 //! do so at once queue at cargo's own lock, and all but the first find nothing to do.
-//! `HARNESS_BINARIES=built` skips the build for those who have just done it.
+//! `HARNESS_BINARIES=built` skips the build for those who have just done it, and `HARNESS_BINARIES=FOLDER` takes
+//! programs from elsewhere, such as a bench that shall measure a release without building one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,8 +29,10 @@ pub fn workspace() -> &'static Path {
 
 fn build() -> PathBuf {
     let folder = profile_folder();
-    if std::env::var_os("HARNESS_BINARIES").is_some_and(|value| value == "built") {
-        return folder;
+    match std::env::var_os("HARNESS_BINARIES").filter(|value| !value.is_empty()) {
+        Some(value) if value == "built" => return folder,
+        Some(elsewhere) => return elsewhere.into(),
+        None => {}
     }
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(workspace());

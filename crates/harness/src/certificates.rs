@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
+use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 /// What is trusted by a client of the harness. Made once in a test and never freed.
 pub type Trust = &'static Arc<ClientConfig>;
@@ -18,6 +21,7 @@ pub type Trust = &'static Arc<ClientConfig>;
 /// An authority with a folder for what it signs.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    roots: RootCertStore,
     trust: Trust,
     folder: TempDir,
 }
@@ -64,13 +68,8 @@ impl Authority {
         std::fs::write(folder.path().join("ca.pem"), own.pem()).expect("a written file");
         let mut roots = RootCertStore::empty();
         roots.add(own.der().clone()).expect("an authority");
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let trust: Trust = Box::leak(Box::new(Arc::new(config)));
-        Self { issuer: Issuer::new(parameters, key), trust, folder }
+        let trust = kept(believing(roots.clone()).with_no_client_auth());
+        Self { issuer: Issuer::new(parameters, key), roots, trust, folder }
     }
 
     /// The file with its own certificate.
@@ -89,6 +88,17 @@ impl Authority {
     /// What a client of the harness needs to believe its certificates.
     pub fn trust(&self) -> Trust {
         self.trust
+    }
+
+    /// The same of a client that shows this certificate.
+    ///
+    /// # Panics
+    /// When the pair cannot be read.
+    pub fn trust_as(&self, pair: &Pair) -> Trust {
+        let certificate = CertificateDer::from_pem_file(&pair.certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
+        let config = believing(self.roots.clone()).with_client_auth_cert(vec![certificate], key);
+        kept(config.expect("a pair that fits"))
     }
 
     /// Signs a certificate with this common name for these names and addresses, into files named `file`.
@@ -121,6 +131,17 @@ impl Authority {
         std::fs::write(&pair.certificate, certificate.pem()).expect("a written file");
         pair
     }
+}
+
+fn believing(roots: RootCertStore) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+}
+
+fn kept(config: ClientConfig) -> Trust {
+    Box::leak(Box::new(Arc::new(config)))
 }
 
 impl Default for Authority {
