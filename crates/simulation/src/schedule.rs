@@ -108,6 +108,10 @@ impl Schedule {
         let last = self.puts.last().map_or(0, |put| put.master);
         world.add_put(put(CALM + 6 * SECOND, last));
         world.run(REST);
+        if world.was_too_slow() {
+            // Whoever is told to send the document again does so.
+            world.add_put(put(REST, last));
+        }
         world.clients_rest = true;
         world.run(END);
         // A change that is still being verified gets the time it takes.
@@ -186,6 +190,12 @@ pub(crate) fn put(at: Time, master: NodeIndex) -> Put {
 }
 
 impl World {
+    /// A change was called off because messages were slow while writes were paused. Where no document was in
+    /// force before, nobody but its sender tries it again.
+    fn was_too_slow(&self) -> bool {
+        self.dictators.iter().any(|dictator| dictator.last == Some(Ended::Refused("drain-timeout")))
+    }
+
     /// The verdict, when all is quiet.
     fn judge(&mut self) {
         self.check_phantoms();
