@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 const KEYS: u64 = 100;
 const PARKED: &str = "127.0.0.1:0";
+/// How long the slave has to be missed to hold nobody up, in milliseconds.
+const AWAY_MIN_MS: u64 = 4_000;
 /// How long enforcement may take to notice something.
 const NOTICED_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -216,6 +218,76 @@ fn an_empty_master_whose_only_slave_is_away_is_not_resumed() {
     cluster.put_document(&document).expect(200);
     assert_settled(&cluster.nodes[1], &[&cluster.nodes[0]]);
     assert_eq!(cluster.nodes[0].keys(), KEYS);
+}
+
+/// Takes the end of the append-only file away, as a power cut does.
+fn lose_end(node: &Redis) {
+    const LOST_BYTES: u64 = 200;
+    let folder =
+        std::fs::read_dir(node.folder().join("appendonlydir")).expect("a folder of append-only files");
+    let paths = folder.map(|entry| entry.expect("a readable entry").path());
+    let path = paths
+        .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
+        .max_by_key(|path| path.metadata().expect("a file").len())
+        .expect("what was written since the base");
+    let file = std::fs::File::options().write(true).open(&path).expect("a writable file");
+    let length = file.metadata().expect("a file").len();
+    file.set_len(length.checked_sub(LOST_BYTES).expect("more than that was written"))
+        .expect("a shorter file");
+}
+
+#[test]
+fn a_master_whose_file_lost_its_end_waits_for_the_slave_that_went_down_with_it() {
+    let mut cluster = filled(3, &RedisOptions::default(), &told(quick()));
+    for node in [1, 0] {
+        cluster.nodes[node].kill();
+    }
+    lose_end(&cluster.nodes[0]);
+    // It shall not take the missing writes from this one.
+    cluster.nodes[2].kill();
+    cluster.nodes[2].lose_data();
+    cluster.nodes[0].start_again();
+    cluster.nodes[2].start_again();
+    wait_stuck(&cluster, "master-lost-data");
+    assert_eq!(cluster.nodes[0].role(), "slave", "it is not given its role back");
+    let kept = cluster.nodes[0].keys();
+    assert!((1..KEYS).contains(&kept), "the end is lost and nothing else: {kept}");
+    let problem = assert_problem(&cluster.put(0), 409, "master-lost-data");
+    let said = problem["detail"].as_str().expect("a sentence");
+    assert!(said.contains(&cluster.nodes[1].address().to_string()), "{said}");
+
+    cluster.nodes[1].start_again();
+    wait_until("the slave to be compared", NOTICED_DEADLINE, || {
+        let status = cluster.dictator.status();
+        let told = status["problem"]["detail"].as_str().unwrap_or_default().contains("holds 100");
+        ensure(told, status.to_string())
+    });
+    let problem = assert_problem(&cluster.put(0), 409, "master-lost-data");
+    let (better, document) = advised(&cluster, &problem, 0);
+    assert_eq!(better, 1);
+    cluster.put_document(&document).expect(200);
+    cluster.assert_settled(1);
+    assert_eq!(cluster.nodes[0].keys(), KEYS, "nothing is missing");
+}
+
+#[test]
+fn a_slave_that_was_switched_off_long_before_holds_no_restarted_master_up() {
+    let mut cluster = filled(2, &RedisOptions::default(), &quick());
+    cluster.nodes[1].kill();
+    let record = cluster.dictator.state_folder().join("record.json");
+    wait_until("the slave to be missed for long", NOTICED_DEADLINE, || {
+        let record: Value = serde_json::from_slice(&std::fs::read(&record).expect("a record")).expect("JSON");
+        let time = |name: &str| record["heartbeat"]["away"][0][name].as_u64().unwrap_or_default();
+        ensure(time("until_unix_ms") >= time("since_unix_ms") + AWAY_MIN_MS, record["heartbeat"].to_string())
+    });
+    cluster.nodes[0].kill();
+    cluster.nodes[0].start_again();
+    wait_until("the master to be given its role back", NOTICED_DEADLINE, || {
+        ensure(cluster.nodes[0].role() == "master", cluster.dictator.status().to_string())
+    });
+    assert_eq!(cluster.nodes[0].keys(), KEYS);
+    cluster.nodes[1].start_again();
+    cluster.assert_settled(0);
 }
 
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) {

@@ -64,10 +64,13 @@ impl World {
             shown && known(&replid(restored))
         });
         let keys = |node: &Node| self.visible_keys(node);
-        // A slave that the dictator cannot ask does not hold a resumption up.
+        // A slave that the dictator cannot ask does not hold a resumption up if it was away before, or if the
+        // operator gave one of the two up.
+        let given_up = |index| self.ledger.permissions.iter().any(|one| one.node == index && !one.spent);
         let more = self.nodes.iter().enumerate().any(|(index, other)| {
             let asked = other.power == Power::Running && self.dictators[dictator].reaches(index);
-            asked && !other.loading && keys(other) > keys(state)
+            let awaited = !before.heartbeat.long_away(&other.name) && !given_up(index) && !given_up(node);
+            (asked || awaited) && !other.loading && keys(other) > keys(state)
         });
         if more {
             return;

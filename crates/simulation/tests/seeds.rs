@@ -43,6 +43,10 @@ const MENDED: &[(u64, &str)] = &[
         700525961,
         "a slave of a node that left the document passed for one of the master, and got nothing any more",
     ),
+    (1600718731, "a master lost the end of its AOF, and the slave that had it died before it was compared"),
+    (1601122748, "who was told to send a document again did not, and nobody else could"),
+    (1601763904, "the same as 1600718731, and the slave's machine was dark"),
+    (1700031636, "the same, and a refusal had just named that slave"),
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! How the record changes: a grant, a lineage that moved by itself, a heartbeat.
+//! How the record changes: a grant, a lineage that moved by itself, a discard that was used.
 //!
 //! Pure functions of record and evidence. Whoever calls them must make the result durable before
 //! anything that depends on it is sent.
@@ -10,7 +10,7 @@ use crate::document::Discard;
 use crate::observation::{Observation, Offset, ReplId, Vitals};
 use crate::plan::{Right, keys_kept, position_on};
 use crate::record::{
-    DISCARDS_MAX, Granted, Heartbeat, Intent, PastLineage, Record, Seen, SeenRole, UsedDiscard, Wanted,
+    DISCARDS_MAX, Granted, Intent, PastLineage, Record, Seen, SeenRole, UsedDiscard, Wanted,
 };
 
 /// A node that was just granted the right to take writes, and the evidence.
@@ -265,47 +265,5 @@ impl Record {
             granted.replid = vitals.replid.clone();
         }
         true
-    }
-
-    /// Renews the heartbeat with every node seen in good health; others stay as they were last seen.
-    pub fn beat(&mut self, observation: &Observation, now_unix_ms: u64) {
-        let Some(granted) = self.granted.clone() else { return };
-        let keep: Vec<NodeName> = self
-            .wanted
-            .iter()
-            .flat_map(|wanted| wanted.document.nodes().cloned())
-            .chain(self.outside().cloned())
-            .chain([granted.node.clone()])
-            .collect();
-        self.heartbeat.nodes.retain(|seen| keep.contains(&seen.node));
-        for (node, state) in observation.all_known().filter(|(node, _)| keep.contains(node)) {
-            let vitals = &state.vitals;
-            let role = if vitals.run_id == granted.run_id && vitals.is_master() {
-                SeenRole::Master
-            } else if vitals.replid == granted.replid
-                && vitals.following().is_some_and(|following| following.link_up)
-            {
-                // It is back and follows: what was given up while it was away is settled. One left in
-                // the document must not give the same life up a second time.
-                self.discards
-                    .iter_mut()
-                    .filter(|used| used.discard.node == *node)
-                    .for_each(|used| used.spent = true);
-                SeenRole::Slave
-            } else {
-                continue;
-            };
-            let (run_id, replid, offset) = (vitals.run_id.clone(), vitals.replid.clone(), vitals.position());
-            self.see(Seen { node: node.clone(), run_id, role, replid, offset });
-        }
-        self.heartbeat.at_unix_ms = now_unix_ms;
-    }
-
-    fn see(&mut self, seen: Seen) {
-        let Heartbeat { nodes, .. } = &mut self.heartbeat;
-        match nodes.iter_mut().find(|known| known.node == seen.node) {
-            Some(known) => *known = seen,
-            None => nodes.push(seen),
-        }
     }
 }

@@ -12,6 +12,7 @@ pub mod conduct;
 pub mod document;
 pub mod grant;
 pub mod handover;
+pub mod heartbeat;
 pub mod membership;
 pub mod mutant;
 pub mod observation;

@@ -157,6 +157,21 @@ pub struct Heartbeat {
     pub at_unix_ms: u64,
     /// One entry a node.
     pub nodes: Vec<Seen>,
+    /// Nodes that were not in good health when the granted master last was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<Away>,
+}
+
+/// A node that was missed while the granted master was well. Dropped once the node is seen in good health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Away {
+    /// The node.
+    pub node: NodeName,
+    /// When it was first missed, in milliseconds since the Unix epoch.
+    pub since_unix_ms: u64,
+    /// When it was last missed.
+    pub until_unix_ms: u64,
 }
 
 /// A role in good health.
@@ -186,13 +201,6 @@ pub struct Seen {
     pub replid: ReplId,
     /// Its position then.
     pub offset: Offset,
-}
-
-impl Heartbeat {
-    /// How a node was last seen in good health.
-    pub fn seen(&self, node: &NodeName) -> Option<&Seen> {
-        self.nodes.iter().find(|seen| seen.node == *node)
-    }
 }
 
 impl Record {

@@ -170,7 +170,7 @@ fn some_record() -> impl Strategy<Value = Record> {
             replid: replid(lineage),
             offset,
         });
-        record.heartbeat = Heartbeat { at_unix_ms: 0, nodes: nodes.collect() };
+        record.heartbeat = Heartbeat { nodes: nodes.collect(), ..Heartbeat::default() };
         let (document, leaving) = rest;
         record.wanted = document.map(|document| Wanted { document, revision: None });
         record.leaving = leaving.into_iter().map(name).collect();

@@ -7,11 +7,12 @@ mod observed;
 use nodes::{endpoint, following, name, parked, replid, run_id, vitals};
 use observed::{known, state};
 use topology::grant::Grant;
+use topology::heartbeat::AWAY_MIN_MS;
 use topology::observation::{Observation, Role, Vitals};
 use topology::plan::Right;
 use topology::record::{
-    CHAIN_MAX, DISCARDS_MAX, FORMAT, Granted, Heartbeat, Intent, LEAVING_MAX, Party, PastLineage, Record,
-    Seen, SeenRole, UsedDiscard, Wanted,
+    Away, CHAIN_MAX, DISCARDS_MAX, FORMAT, Granted, Heartbeat, Intent, LEAVING_MAX, Party, PastLineage,
+    Record, Seen, SeenRole, UsedDiscard, Wanted,
 };
 use topology::{Discard, Document};
 
@@ -64,6 +65,11 @@ fn full() -> Record {
         heartbeat: Heartbeat {
             at_unix_ms: 1_763_700_000_000,
             nodes: vec![seen("a", SeenRole::Master, "R1", 100), seen("b", SeenRole::Slave, "R1", 90)],
+            away: vec![Away {
+                node: name("c"),
+                since_unix_ms: 1_763_600_000_000,
+                until_unix_ms: 1_763_700_000_000,
+            }],
         },
     }
 }
@@ -111,6 +117,7 @@ fn a_field_that_nobody_knows_is_refused_wherever_it_is() {
         "/discards/0",
         "/heartbeat",
         "/heartbeat/nodes/0",
+        "/heartbeat/away/0",
     ];
     for place in places {
         let mut changed = text.clone();
@@ -375,4 +382,28 @@ fn the_heartbeat_keeps_who_is_not_in_good_health_as_it_was() {
     record.beat(&observation, 6);
     let offset = |node: &str| record.heartbeat.seen(&name(node)).map(|seen| seen.offset);
     assert_eq!((offset("b"), offset("c")), (Some(190), None), "c has left and is forgotten");
+}
+
+#[test]
+fn who_is_missed_while_the_master_is_well_is_away_until_it_is_seen() {
+    let mut record = before();
+    record.wanted = Some(wanted("a", &["b"]));
+    let master = || vitals("a", Role::Master);
+    let slave = || vitals("b", Role::Slave(following(endpoint("a"), 190)));
+    let long_away = |record: &Record| record.heartbeat.long_away(&name("b"));
+    let mut beat = |nodes: Vec<(&str, Vitals)>, at: u64| {
+        let mut observation = Observation::default();
+        for (node, vitals) in nodes {
+            observation.nodes.insert(name(node), known(endpoint(node), state(1, vitals)));
+        }
+        record.beat(&observation, at);
+        long_away(&record)
+    };
+    assert!(!beat(vec![("a", master())], 1_000), "it may have been there a moment ago");
+    assert!(!beat(vec![], 90_000), "nobody was well then");
+    assert!(!beat(vec![("a", master())], 1_000 + AWAY_MIN_MS - 1));
+    assert!(beat(vec![("a", master())], 1_000 + AWAY_MIN_MS));
+    assert!(beat(vec![], 91_000), "what it did not have then it cannot get from a master that is down");
+    assert!(!beat(vec![("a", master()), ("b", slave())], 92_000), "it was seen");
+    assert!(!beat(vec![("a", master())], 93_000), "and is missed anew");
 }

@@ -182,10 +182,10 @@ fn strangers_hold_no_more(
     Err(lost(situation, granted, state, richest.0, &detail))
 }
 
-/// A node of this document or the one before that cannot be asked, nor was given up.
-fn absent<'a>(situation: &Situation<'a>) -> Option<&'a NodeName> {
+/// The nodes of this document or the one before that cannot be asked, nor were given up.
+fn absent<'a>(situation: &'a Situation<'_>) -> impl Iterator<Item = &'a NodeName> {
     let before = situation.record.wanted.iter().flat_map(|wanted| wanted.document.nodes());
-    situation.wanted.document.nodes().chain(before).find(|node| {
+    situation.wanted.document.nodes().chain(before).filter(|node| {
         let seen = situation.record.heartbeat.seen(node);
         let given_up = seen.is_some_and(|seen| situation.discards(node, &seen.run_id.0));
         situation.observation.known(node).is_none() && !given_up
@@ -200,7 +200,7 @@ fn absent_hold_no_more(
     state: &NodeState,
     best: (&NodeName, Offset),
 ) -> Result<(), Refusal> {
-    let Some(absent) = absent(situation).filter(|_| !waits_for_nobody(situation, granted)) else {
+    let Some(absent) = absent(situation).next().filter(|_| !waits_for_nobody(situation, granted)) else {
         return Ok(());
     };
     let seen = situation.record.heartbeat.seen(absent).map(|seen| seen.offset);
@@ -260,11 +260,14 @@ fn by_keys(situation: &Situation<'_>, granted: &Granted, state: &NodeState) -> R
     let written = state.vitals.write_calls != Some(0);
     let how = match (state.vitals.append_only, state.vitals.keys) {
         (_, 0) => "empty",
-        (true, _) => "and may have been empty then",
+        (true, _) if kept == 0 || written => "and may have been empty then",
+        (true, _) => "from its append-only file, which may lack its last seconds",
         (false, _) => "from an earlier save",
     };
     let doubtful = kept == 0 || written || !state.vitals.append_only;
-    if let Some(absent) = absent(situation).filter(|_| doubtful) {
+    // A power cut takes the end of the file, which a slave has that was fed until then.
+    let heartbeat = &situation.record.heartbeat;
+    if let Some(absent) = absent(situation).find(|node| doubtful || !heartbeat.long_away(node)) {
         let refusal = may_hold_more(granted, state, absent, how, &granted.node);
         return Err(refusal
             .with("run_id", state.vitals.run_id.0.clone())

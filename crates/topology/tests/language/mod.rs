@@ -27,7 +27,9 @@ use topology::observation::{
     DictatorConnection, NodeState, Observation, Observed, Role, RunId, SessionId, Unknown, Version, View,
 };
 use topology::plan::{Plan, Policy, Step, plan};
-use topology::record::{Granted, Intent, Party, PastLineage, Record, Seen, SeenRole, UsedDiscard, Wanted};
+use topology::record::{
+    Away, Granted, Intent, Party, PastLineage, Record, Seen, SeenRole, UsedDiscard, Wanted,
+};
 use topology::refusal::Refusal;
 use topology::{Discard, Document, NodeName};
 
@@ -60,6 +62,7 @@ impl Scene {
                 "policy" => scene.policy(&Words::new(words)),
                 "record" => scene.record(&Words::new(words)),
                 "seen" => words.for_each(|word| scene.seen(word)),
+                "away" => words.for_each(|word| scene.away(word)),
                 "intent" => scene.intent(&Words::new(words)),
                 "node" => {
                     let node = words.next().expect("the name of the node");
@@ -163,6 +166,14 @@ impl Scene {
         let offset = words.next().map_or(90, number);
         let seen = Seen { node: name(node), run_id: RunId(run_id), role, replid: replid(lineage), offset };
         self.record.heartbeat.nodes.push(seen);
+    }
+
+    /// `node/since-until`, in milliseconds.
+    fn away(&mut self, word: &str) {
+        let (node, times) = word.split_once('/').expect("a node and times");
+        let (since, until) = times.split_once('-').expect("since and until");
+        let (since_unix_ms, until_unix_ms) = (number(since), number(until));
+        self.record.heartbeat.away.push(Away { node: name(node), since_unix_ms, until_unix_ms });
     }
 
     fn intent(&mut self, words: &Words) {
