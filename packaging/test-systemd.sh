@@ -5,91 +5,34 @@
 #   packaging/test-systemd.sh [--from FOLDER] [--root FOLDER]
 #
 # Needs root, and debootstrap and systemd-nspawn (apt-get install debootstrap systemd-container). The system is made once
-# (target/systemd-root, or --root) and never changed: each run boots it with its changes in memory. It has a network
-# of its own with nothing but loopback in it. --from has the programs to pack, by default target/debug.
+# (target/systemd-root, or --root) and never changed: each run has its changes elsewhere. It has a network of its own
+# with nothing but loopback in it. --from has the programs to pack, by default target/debug.
 #
 # A command of its own and not one of the tests: it boots a system, and makes one from the mirror of Debian first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source packaging/booted.sh
 
-from=target/debug system=target/systemd-root
-while [ $# -gt 0 ]; do
-  case $1 in
-    --from) from=${2:?--from needs a folder}; shift 2 ;;
-    --root) system=${2:?--root needs a folder}; shift 2 ;;
-    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit ;;
-    *) echo "test-systemd: unknown option $1 (see --help)" >&2; exit 64 ;;
-  esac
-done
-[ "$(id -u)" = 0 ] || { echo "test-systemd: booting a system needs root" >&2; exit 1; }
-for tool in debootstrap systemd-nspawn nsenter; do
-  command -v "$tool" >/dev/null || { echo "test-systemd: $tool is missing: apt-get install debootstrap systemd-container" >&2; exit 1; }
-done
-
-# Longest wait for anything that should come true, in seconds.
-wait_max_s=40
-# What the system is made of.
-packages=systemd,systemd-sysv,dbus,iproute2,redis-server,etcd-server,etcd-client,procps,curl,bind9-dnsutils
-daemons=(dictator dnsd observer)
-leader='' nspawn=''
-folder=$(mktemp -d)
-
-clean_up() {
-  local status=$?
-  trap - EXIT
-  if [ "$status" != 0 ] && [ -n "$leader" ]; then
-    inside journalctl --no-pager -o short-precise -n 60 -u dictator -u dnsd -u observer -u 'redis-node@*' >&2 || :
-  fi
-  # The way to ask the first process of a container for its end.
-  [ -z "$leader" ] || kill -s RTMIN+4 "$leader" 2>/dev/null || :
-  [ -z "$nspawn" ] || { timeout 30 tail --pid="$nspawn" -f /dev/null || kill "$nspawn" 2>/dev/null || :; }
-  rm -rf "$folder"
-  exit "$status"
-}
-trap clean_up EXIT
-
-inside() { nsenter --target "$leader" --all --root "$@"; }
-fail() { echo "FAILED: $*" >&2; exit 1; }
-passed() { echo "passed: $*"; }
-property() { inside systemctl show --property "$2" --value "$1"; }
-# until_true WHAT COMMAND…: waits until the command succeeds.
-until_true() {
-  local what=$1 end=$((SECONDS + wait_max_s))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $end ] || fail "$what, not within $wait_max_s s"
-    sleep 0.2
-  done
-}
-is() { [ "$(property "$1" "$2")" = "$3" ]; }
-# What fails in a minimal system (etcd without names) is started again below.
-is_up() { case $(inside systemctl is-system-running) in running | degraded) ;; *) return 1 ;; esac; }
-status_has() { property "$1" StatusText | grep -q "$2"; }
+# There is one host, so it need not be named below.
+host=redis-dictator
+inside() { on "$host" "$@"; }
+property() { property_on "$host" "$@"; }
+is() { is_on "$host" "$@"; }
+status_has() { status_has_on "$host" "$@"; }
 ctl() { inside env DICTATORCTL_ETCD=http://127.0.0.1:2379 dictatorctl "$@"; }
 master_is() { [ "$(ctl master)" = "127.0.0.1:$1" ]; }
 answered_is() { inside dig -p 5300 @127.0.0.1 +short +tries=1 +time=1 master.redis-1.docker SRV | grep -q " $1 "; }
 in_order() { ctl status -o json | grep -q '"drift": false'; }
 delivered() { inside curl -sf 127.0.0.1:8082/metrics | sed -n 's/^observer_delivered_revision //p'; }
 
-if [ ! -e "$system/etc/debian_version" ]; then
-  debootstrap --variant=minbase --include="$packages" "${DEBIAN_SUITE:-bookworm}" "$system" >"$folder/debootstrap.log" ||
-    { tail -n 5 "$folder/debootstrap.log" >&2; fail "the system cannot be made"; }
-fi
-package=$(packaging/deb.sh --fast --from "$from" --out "$folder/packages")
-chmod 755 "$folder" "$folder/packages"
-systemd-nspawn --quiet --boot --directory="$system" --machine="dictator-test-$$" --register=no --keep-unit --private-network \
-  --volatile=overlay --bind-ro="$folder/packages:/packages" </dev/null >"$folder/console" 2>&1 &
-nspawn=$!
-until_true "the container has a first process" pgrep -P "$nspawn"
-leader=$(pgrep -P "$nspawn" | head -n 1)
-until_true "the system is up" is_up
+boot "$host" --private-network
 # A minimal system knows no names, and what its packages enabled stands in the way of ours.
 inside sh -c 'echo "127.0.0.1 localhost" >/etc/hosts; systemctl disable --quiet --now redis-server'
 inside systemctl reset-failed
 inside systemctl start etcd
 passed "a system is up"
 
-inside dpkg --install "/packages/${package##*/}" >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; fail "the package installs"; }
+inside dpkg --install "/packages/$package" >"$folder/dpkg.log" 2>&1 || { cat "$folder/dpkg.log" >&2; fail "the package installs"; }
 for daemon in "${daemons[@]}"; do is "$daemon" UnitFileState disabled || fail "$daemon is enabled by its installation"; done
 passed "the package installs, and starts nothing"
 
@@ -210,7 +153,7 @@ inside systemctl restart dictator
 passed "wrong settings are not tried again and again"
 
 before=$(property dictator ExecMainPID)
-inside dpkg --install "/packages/${package##*/}" >/dev/null 2>&1 || fail "the package installs again"
+inside dpkg --install "/packages/$package" >/dev/null 2>&1 || fail "the package installs again"
 until_true "the dictator was restarted by the upgrade" eval "[ \$(property dictator ExecMainPID) != $before ]"
 until_true "the nodes are in order after the upgrade" in_order
 inside dpkg --purge redis-dictator >/dev/null 2>&1 || fail "the package is removed"
