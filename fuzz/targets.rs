@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use dnsd::answer::{Transfer, Transport, answer, answer_fast, answer_slow};
 use dnsd::directory::{Directory, Slot};
+use dnsd::keys::{Transfers, fixed};
 use dnsd::publication::Publication;
 use dnsd::sentinel::command::{Outcome, Session};
 use dnsd::sentinel::resp::{Parsed, REQUEST_BYTES_MAX, WORDS_MAX, parse};
@@ -57,10 +58,14 @@ static DIRECTORIES: LazyLock<[Directory; 3]> = LazyLock::new(|| {
     for (cluster, slaves) in [("redis-1", 2), ("redis-2", 0), ("redis-3", 30)] {
         many.add(&slot(cluster, "docker.", slaves));
     }
-    let allow =
-        |directory: Directory| directory.with_transfers_to(vec!["127.0.0.1".parse().expect("a network")]);
-    let one = |slaves| allow(Directory::of(slot("redis-1", "docker.", slaves)));
-    [one(2), one(50), allow(many)]
+    let keys =
+        fixed(r#"key key { algorithm hmac-sha256; secret "MTIzNDU2Nzg5MDEyMzQ1Ng=="; };"#).expect("a key");
+    let allow = |directory: Directory, to: &str| {
+        let to = vec![to.parse().expect("a network and a key")];
+        directory.with_transfers(Transfers::new(to, Some(Arc::clone(&keys))))
+    };
+    let one = |slaves| allow(Directory::of(slot("redis-1", "docker.", slaves)), "127.0.0.1=NOKEY");
+    [one(2), one(50), allow(many, "127.0.0.1")]
 });
 
 /// A DNS packet: its first byte chooses the zones and how it came, the rest is the packet.

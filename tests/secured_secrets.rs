@@ -9,6 +9,9 @@ use harness::{DaemonOptions, RedisOptions, Whole, WholeOptions};
 use secured::{Files, file_flag, issue};
 
 const PASSWORD: &str = "tuesday-#\"secret'";
+/// What name servers sign with, as it stands in the file and as bytes.
+const TSIG_SECRET: &str = "d2VkbmVzZGF5LXNlY3JldC1vZi1uYW1lLXNlcnZlcnM=";
+const TSIG_BYTES: &str = "wednesday-secret-of-name-servers";
 
 /// Everything in the files below a folder, as text.
 fn contents(folder: &Path) -> String {
@@ -32,6 +35,8 @@ fn secrets_are_in_no_log_no_answer_and_no_state() {
     let tokens = files.write("tokens", &format!("{}\n{}\n", observer.line, viewer.line));
     let token = files.write("token", &observer.token);
     let password = files.write("password", PASSWORD);
+    let keys =
+        files.write("keys", &format!("key dnsd {{ algorithm hmac-sha256; secret \"{TSIG_SECRET}\"; }};"));
     let talkative =
         |options: DaemonOptions| file_flag(options.flag("--log", "trace"), "--tokens-file", &tokens);
     let quoted = PASSWORD.replace('"', "\\\"");
@@ -44,7 +49,10 @@ fn secrets_are_in_no_log_no_answer_and_no_state() {
             "--redis-password-file",
             &password,
         ),
-        dnsd: talkative(DaemonOptions::new()),
+        // NOTIFY is signed, to somebody who does not listen.
+        dnsd: file_flag(talkative(DaemonOptions::new()), "--tsig-keys-file", &keys)
+            .flag("--secondaries", "127.0.0.1:9")
+            .flag("--transfer-to", "127.0.0.1"),
         observer: file_flag(talkative(DaemonOptions::new()), "--notify-token-file", &token),
     });
     whole.move_to(0);
@@ -62,7 +70,18 @@ fn secrets_are_in_no_log_no_answer_and_no_state() {
         told.push_str(&log);
         told.push_str(&contents(&daemon.state_folder()));
     }
-    for secret in [PASSWORD, &quoted, "tuesday", &observer.token, &viewer.token, &wrong.token] {
+    let tsig = [TSIG_SECRET, TSIG_BYTES, &format!("{:?}", TSIG_BYTES.as_bytes())[1..40]];
+    for secret in [
+        PASSWORD,
+        &quoted,
+        "tuesday",
+        tsig[0],
+        tsig[1],
+        tsig[2],
+        &observer.token,
+        &viewer.token,
+        &wrong.token,
+    ] {
         if let Some(at) = told.find(secret) {
             let around: String =
                 told[..at].chars().rev().take(200).collect::<String>().chars().rev().collect();

@@ -1,4 +1,5 @@
-//! From a packet to its answer. Pure: bytes in, bytes out, the directory read only.
+//! From a packet to its answer. Pure: bytes in, bytes out, the directory read only; a signed request alone
+//! is also compared with the clock.
 //!
 //! Two paths lead to one answer. The fast path reads the plain query that nearly every client sends, by
 //! hand, and copies bytes that were encoded when the publication was made. Whatever is the least bit odd
@@ -13,6 +14,7 @@
 
 mod fast;
 mod reply;
+mod signed;
 mod slow;
 mod transfer;
 

@@ -21,6 +21,7 @@ pub use discovery::{Discovery, Seeds};
 pub use dns::DnsFace;
 
 use crate::clusters::Below;
+use crate::keys::KeysFile;
 use crate::zone::ZoneSettings;
 
 /// Shortest interval of looking names up again, in milliseconds: shorter ones would load name servers.
@@ -76,16 +77,22 @@ pub const PROGRAM: Program = Program {
         },
         Setting {
             flag: "transfer-to",
-            value_name: "IP[/BITS]",
+            value_name: "IP[/BITS][=KEY]",
             repeatable: true,
             help: "Who may have the whole zone by AXFR; not set: nobody",
             ..Setting::BLANK
         },
         Setting {
             flag: "secondaries",
-            value_name: "IP[:PORT]",
+            value_name: "IP[:PORT][=KEY]",
             repeatable: true,
             help: "Name servers that are told of every change by NOTIFY",
+            ..Setting::BLANK
+        },
+        Setting {
+            flag: "tsig-keys-file",
+            value_name: "PATH",
+            help: "File with the keys (TSIG) that transfers and NOTIFY are signed with",
             ..Setting::BLANK
         },
         Setting {
@@ -246,6 +253,8 @@ pub struct Config {
     pub dns_listen: SocketAddr,
     /// How it is answered.
     pub dns: DnsFace,
+    /// What transfers and NOTIFY are signed with.
+    pub tsig_keys: Option<KeysFile>,
     /// What is published.
     pub zones: Zones,
     /// How often names are looked up again.
@@ -306,6 +315,7 @@ where
         text.parse::<SocketAddr>().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:5300")
     });
     let dns = dns::take(&mut reader);
+    let tsig_keys = dns::take_keys(&mut reader, dns.as_ref());
     let refresh_interval = reader.take_with("ttl-refresh", parse_refresh);
     let name_servers: Vec<DnsServer> = reader.take_list("nameservers");
     let resolver = resolve::Settings {
@@ -332,6 +342,7 @@ where
             common: common?,
             dns_listen: dns_listen?,
             dns: dns?,
+            tsig_keys,
             zones: zones?,
             refresh_interval: refresh_interval?,
             resolver,

@@ -9,7 +9,6 @@
 //! The hash is FNV-1a without a key. What is in the table was put there by operators; strangers choose only
 //! what is looked up, and cannot make a shard longer.
 
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,7 @@ use hickory_proto::ProtoError;
 use hickory_proto::rr::Name;
 use tokio::sync::watch;
 
-use crate::network::Network;
+use crate::keys::Transfers;
 use crate::publication::{Answers, Publication, wire};
 use crate::zone::ZoneSettings;
 
@@ -137,8 +136,8 @@ type Listener = Box<dyn Fn(&Change<'_>) + Send + Sync>;
 /// All zones.
 pub struct Directory {
     zones: Zones,
-    /// Who may have a zone as a whole.
-    transfer_to: Vec<Network>,
+    /// Who may have a zone as a whole, and the keys that messages are signed with.
+    transfers: Transfers,
     listeners: Mutex<Vec<Listener>>,
 }
 
@@ -178,18 +177,18 @@ impl Directory {
     }
 
     fn new(zones: Zones) -> Self {
-        Self { zones, transfer_to: Vec::new(), listeners: Mutex::default() }
+        Self { zones, transfers: Transfers::default(), listeners: Mutex::default() }
     }
 
-    /// The same, of which the given networks may have whole zones.
+    /// The same, of which whole zones may be had so.
     #[must_use]
-    pub fn with_transfers_to(self, transfer_to: Vec<Network>) -> Self {
-        Self { transfer_to, ..self }
+    pub fn with_transfers(self, transfers: Transfers) -> Self {
+        Self { transfers, ..self }
     }
 
-    /// Whether a client may have a zone as a whole.
-    pub fn may_transfer(&self, client: IpAddr) -> bool {
-        self.transfer_to.iter().any(|network| network.contains(client))
+    /// Who may have a zone as a whole.
+    pub fn transfers(&self) -> &Transfers {
+        &self.transfers
     }
 
     /// Whether there may be several zones.

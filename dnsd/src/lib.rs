@@ -20,6 +20,7 @@ pub mod config;
 pub mod directory;
 pub mod face;
 pub mod http;
+pub mod keys;
 pub mod labels;
 pub mod metrics;
 mod parts;
@@ -54,6 +55,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::keys::Transfers;
 use crate::metrics::Counters;
 use crate::parts::{Dns, Parts};
 use crate::publisher::Means;
@@ -163,7 +165,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let readiness = Readiness::new();
     let latch = readiness.latch("publication", "nothing was published yet");
     let resolver = Resolver::new(config.resolver.clone())?;
-    let directory = Arc::new(parts::directory(&config)?.with_transfers_to(config.dns.transfer_to.clone()));
+    let transfers = Transfers::new(config.dns.transfer_to.clone(), config.tsig_keys.clone());
+    let directory = Arc::new(parts::directory(&config)?.with_transfers(transfers));
     let means =
         Means { directory: Arc::clone(&directory), resolver, counters: counters.clone(), readiness: latch };
     // The publisher and what follows it outlive the HTTP face: what has been accepted is finished.

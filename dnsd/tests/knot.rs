@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hickory_proto::op::{Edns, Message, Query};
+use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 use name_server::Script;
@@ -24,6 +24,9 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 const DOMAIN: &str = "redis-1.docker.";
+/// What is signed with.
+const SECRET: &str = "q7dyA3LTv+7RwCVcGXt9KWyPpQGeb1e3VPSvVZvXb4Y=";
+const OTHER_SECRET: &str = "Zx0pZ1q6oFDeZ3n9m2rRQd6k0V8uQX1yQb5pJc4mT7w=";
 /// How often a question is asked that gets no answer, and how long each time is waited.
 const ATTEMPTS: usize = 5;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
@@ -59,17 +62,26 @@ fn free_address() -> SocketAddr {
     }
 }
 
-fn knot(program: &std::path::Path, address: SocketAddr, primary: SocketAddr) -> Knot {
+/// `secret` is that of the key `dnsd`, with which it then signs and which it wants of a NOTIFY.
+fn knot(program: &std::path::Path, address: SocketAddr, primary: SocketAddr, secret: Option<&str>) -> Knot {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display();
     let (port, primary_port) = (address.port(), primary.port());
+    let (keys, remote, acl) = match secret {
+        None => (String::new(), "", "- id: told\n  address: 127.0.0.1\n  action: notify\n"),
+        Some(secret) => (
+            format!("key:\n- id: dnsd\n  algorithm: hmac-sha256\n  secret: {secret}\n"),
+            "  key: dnsd\n",
+            "- id: told\n  address: 127.0.0.1\n  key: dnsd\n  action: notify\n",
+        ),
+    };
     let text = format!(
-        "server:\n  rundir: \"{path}\"\n  listen: 127.0.0.1@{port}\n  nsid: \"\"\n\
+        "{keys}server:\n  rundir: \"{path}\"\n  listen: 127.0.0.1@{port}\n  nsid: \"\"\n\
          database:\n  storage: \"{path}/db\"\n\
          log:\n- target: \"{path}/log\"\n  any: info\n\
-         remote:\n- id: primary\n  address: 127.0.0.1@{primary_port}\n\
-         acl:\n- id: open\n  address: 127.0.0.1\n  action: [notify, transfer]\n\
-         zone:\n- domain: {DOMAIN}\n  storage: \"{path}\"\n  master: primary\n  acl: open\n"
+         remote:\n- id: primary\n  address: 127.0.0.1@{primary_port}\n{remote}\
+         acl:\n{acl}- id: asked\n  address: 127.0.0.1\n  action: transfer\n\
+         zone:\n- domain: {DOMAIN}\n  storage: \"{path}\"\n  master: primary\n  acl: [told, asked]\n"
     );
     let file = folder.path().join("knot.conf");
     #[allow(clippy::disallowed_methods, reason = "a file of the test")]
@@ -81,14 +93,28 @@ fn knot(program: &std::path::Path, address: SocketAddr, primary: SocketAddr) -> 
 
 /// dnsd with a zone, and a Knot that has it; nothing if there is no Knot.
 async fn both(document: &str) -> Option<(Dnsd, Knot, tempfile::TempDir)> {
+    let beside = beside(document, [None, None]).await?;
+    follows(&beside.0, &beside.1).await;
+    Some(beside)
+}
+
+/// The same with the secrets that dnsd and Knot sign with, before Knot has the zone.
+async fn beside(document: &str, secrets: [Option<&str>; 2]) -> Option<(Dnsd, Knot, tempfile::TempDir)> {
     let program = program("knotd")?;
     let (names, folder) = (Script::default().serve().await, tempfile::tempdir().unwrap());
-    let address = free_address();
-    let settings = ["--transfer-to", "127.0.0.1", "--secondaries", &address.to_string()];
+    let (address, file) = (free_address(), folder.path().join("keys"));
+    let mut settings = vec!["--transfer-to".to_owned(), "127.0.0.1".to_owned()];
+    settings.extend(["--secondaries".to_owned(), address.to_string()]);
+    if let Some(secret) = secrets[0] {
+        let text = format!("key dnsd {{ algorithm hmac-sha256; secret \"{secret}\"; }};");
+        #[allow(clippy::disallowed_methods, reason = "a file of the test")]
+        std::fs::write(&file, text).unwrap();
+        settings.extend(["--tsig-keys-file".to_owned(), file.display().to_string()]);
+    }
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let dnsd = Dnsd::start(config(folder.path(), names.address, &settings)).await;
     assert_eq!(dnsd.put(document, &[]).await.status, 200);
-    let knot = knot(&program, address, dnsd.dns);
-    follows(&dnsd, &knot).await;
+    let knot = knot(&program, address, dnsd.dns, secrets[1]);
     Some((dnsd, knot, folder))
 }
 
@@ -161,6 +187,37 @@ async fn knot_takes_the_zone_and_follows_its_changes() {
     // Not each of them: the machine may be doing something else.
     took.sort();
     assert!(took[0] < FOLLOWS_MAX, "{took:?}");
+}
+
+/// Knot asks for the zone with a key, and follows a NOTIFY only if it is signed with it.
+#[tokio::test]
+async fn knot_takes_and_follows_a_zone_with_a_key() {
+    let secrets = [Some(SECRET), Some(SECRET)];
+    let Some((dnsd, knot, _folder)) = beside(DOCUMENT, secrets).await else { return };
+    follows(&dnsd, &knot).await;
+    let document = r#"{"master": {"address": "10.0.0.2"}, "slaves": [{"address": "10.0.0.9"}]}"#;
+    assert_eq!(dnsd.put(document, &[]).await.status, 200);
+    follows(&dnsd, &knot).await;
+    let theirs = sorted(transfer(knot.address, &query(DOMAIN, RecordType::AXFR)).await);
+    assert!(theirs.iter().any(|record| record.starts_with("master.") && record.ends_with("10.0.0.2")));
+    let refused = transfer(dnsd.dns, &query(DOMAIN, RecordType::AXFR)).await;
+    assert_eq!(refused[0].metadata.response_code, ResponseCode::Refused, "without the key");
+}
+
+#[tokio::test]
+async fn knot_gets_nothing_without_the_right_key() {
+    for theirs in [None, Some(OTHER_SECRET)] {
+        let Some((dnsd, knot, _folder)) = beside(DOCUMENT, [Some(SECRET), theirs]).await else { return };
+        wait_until("Knot has asked and was refused", async || {
+            let metrics = dnsd.get("/metrics").await.body;
+            let refused =
+                |line: &str| line.contains(r#"rcode="REFUSED""#) || line.contains(r#"rcode="NOTAUTH""#);
+            metrics.lines().any(|line| line.starts_with("dnsd_") && refused(line))
+        })
+        .await;
+        let answer = exchange(knot.address, &query(DOMAIN, RecordType::SOA), false).await.expect("an answer");
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    }
 }
 
 #[tokio::test]

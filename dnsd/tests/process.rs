@@ -6,6 +6,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::rdata::tsig::{TsigAlgorithm, TsigError};
+use hickory_proto::rr::{Name, RecordType, TSigner};
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 fn command(arguments: &[&str]) -> Command {
@@ -29,12 +33,13 @@ fn nap() {
 }
 
 /// Starts it and waits until HTTP answers; a port may be taken meanwhile, then again.
-fn start(state_dir: &str) -> (Child, SocketAddr, SocketAddr) {
+fn start(state_dir: &str, more: &[&str]) -> (Child, SocketAddr, SocketAddr) {
     for _ in 0..10 {
         let (http, dns) = (free_address(), free_address());
         let (listen, dns_listen) = (http.to_string(), dns.to_string());
         let mut child =
             command(&["--listen", &listen, "--dns-listen", &dns_listen, "--state-dir", state_dir])
+                .args(more)
                 .spawn()
                 .unwrap();
         let began = Instant::now();
@@ -65,7 +70,7 @@ fn stop(mut child: Child) -> (Option<i32>, String) {
 #[test]
 fn it_starts_answers_and_stops_cleanly() {
     let folder = tempfile::tempdir().unwrap();
-    let (child, _, dns) = start(folder.path().to_str().unwrap());
+    let (child, _, dns) = start(folder.path().to_str().unwrap(), &[]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     // SRV master.redis-1.docker, before anything was published.
@@ -78,6 +83,68 @@ fn it_starts_answers_and_stops_cleanly() {
     let (code, log) = stop(child);
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+/// The answer to a question for the SOA record that is signed: the response code and the reason in its TSIG
+/// record.
+fn ask_signed(dns: SocketAddr, secret: &[u8]) -> (ResponseCode, Option<TsigError>) {
+    let name = Name::from_ascii("dnsd").unwrap();
+    let signer = TSigner::new(secret.to_vec(), TsigAlgorithm::HmacSha256, name, 300).unwrap();
+    let mut message = Message::query();
+    message.add_query(Query::query(Name::from_ascii("redis-1.docker.").unwrap(), RecordType::SOA));
+    message.finalize(&signer, service::clock::unix_seconds()).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.send_to(&message.to_vec().unwrap(), dns).unwrap();
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer).unwrap();
+    let answer = Message::from_vec(&answer[..length]).unwrap();
+    (answer.metadata.response_code, answer.signature().unwrap().data.error)
+}
+
+#[test]
+fn keys_are_taken_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, new) = (folder.path().join("keys"), folder.path().join("keys.new"));
+    let (first, second) = (*b"the first secret of this test", *b"the other secret of this test");
+    #[allow(clippy::disallowed_methods, reason = "a file of the test")]
+    let write = |text: &str| {
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+    };
+    let key = |secret: &[u8]| {
+        let secret = data_encoding::BASE64.encode(secret);
+        format!("key \"dnsd\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n")
+    };
+    write(&key(&first));
+    let settings = ["--tsig-keys-file", path.to_str().unwrap(), "--transfer-to", "127.0.0.1=dnsd"];
+    let (child, _, dns) = start(folder.path().join("state").to_str().unwrap(), &settings);
+    let hang_up = || {
+        let signal = Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
+        assert!(signal.success());
+    };
+    let becomes = |secret: &[u8], expected: (ResponseCode, Option<TsigError>)| {
+        let began = Instant::now();
+        while ask_signed(dns, secret) != expected {
+            assert!(began.elapsed() < DEADLINE, "{expected:?} in vain: {:?}", ask_signed(dns, secret));
+            nap();
+        }
+    };
+    // Nothing is published yet; who has the key is told so.
+    let (known, unknown) = ((ResponseCode::ServFail, None), (ResponseCode::NotAuth, Some(TsigError::BadSig)));
+    assert_eq!((ask_signed(dns, &first), ask_signed(dns, &second)), (known, unknown));
+    write(&key(&second));
+    hang_up();
+    becomes(&second, known);
+    assert_eq!(ask_signed(dns, &first), unknown);
+    write(&key(&first));
+    hang_up();
+    becomes(&first, known);
+    let (_, log) = stop(child);
+    assert!(log.contains("TSIG keys"), "{log}");
+    for secret in [first, second] {
+        assert!(!log.contains(&data_encoding::BASE64.encode(&secret)[..10]), "{log}");
+    }
 }
 
 #[test]

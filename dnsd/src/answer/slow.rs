@@ -7,14 +7,16 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::op::{Edns, LowerQuery, OpCode, Query};
-use hickory_proto::rr::{DNSClass, Record, RecordType};
+use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
+use service::clock;
 use tracing::subscriber::NoSubscriber;
 
 use super::fast;
 use super::reply::{Context, rcode};
+use super::signed::{self, Judged};
 use super::{Outcome, Transport};
 use crate::directory::Directory;
 use crate::publication::{Cut, Encoded, HEADER_BYTES, few, message, sets, wire};
@@ -47,25 +49,35 @@ pub fn answer(
         Transport::Tcp => Protocol::Tcp,
     };
     let parsed = quietly(|| Request::from_bytes(packet.to_vec(), client, protocol));
-    let Ok(request) = parsed else {
-        let code = if bare.opcode == 0 { rcode::FORMERR } else { rcode::NOTIMP };
-        Context { question: fast::question(packet).unwrap_or_default(), ..bare }.code(code, out);
-        return Some(Outcome { qtype: 0, rcode: code });
-    };
+    let Ok(request) = parsed else { return Some(unreadable(packet, bare, out)) };
     let queries = request.queries.queries();
     let question = match queries {
         [query] => encode_question(query.original()),
         _ => Vec::new(),
     };
+    let transfers = directory.transfers();
+    let judged = signed::judge(transfers, packet, request.signature.as_deref(), clock::unix_seconds());
+    let (mut signing, wrong) = match judged {
+        Judged::Unsigned => (None, None),
+        Judged::By(signing) => (Some(signing), None),
+        Judged::Wrong(code, signing) => (signing, Some(code)),
+    };
+    let signature_bytes = signing.as_ref().map_or(0, signed::Signing::bytes);
     let edns = request.edns.as_ref();
     let context = Context {
         question: &question,
         dnssec_ok: edns.map(|edns| edns.flags().dnssec_ok),
-        room: transport.room(edns.map(Edns::max_payload)),
+        room: transport.room(edns.map(Edns::max_payload)).saturating_sub(signature_bytes),
         ..bare
     };
+    let asker = Asker {
+        ip: client.ip(),
+        transport,
+        // One that is wrong gets an error and is looked at no further.
+        key: signing.as_ref().map(signed::Signing::key_name),
+    };
     let qtype = queries.first().map_or(0, |query| query.query_type().into());
-    let code = match (refusal(&request, directory, client.ip(), transport), queries) {
+    let code = match (wrong.or_else(|| refusal(&request, directory, &asker)), queries) {
         (None, [query]) => look_up(directory, query, &context, out),
         (refused, _) => {
             let code = refused.unwrap_or(rcode::FORMERR);
@@ -73,7 +85,28 @@ pub fn answer(
             code
         }
     };
+    if let Some(signing) = &mut signing
+        && let Err(error) = signing.sign(out)
+    {
+        tracing::debug!(%error, "an answer cannot be signed");
+        return None;
+    }
     Some(Outcome { qtype, rcode: code })
+}
+
+/// The answer to what cannot be parsed.
+fn unreadable<'a>(packet: &'a [u8], bare: Context<'a>, out: &mut Vec<u8>) -> Outcome {
+    let code = if bare.opcode == 0 { rcode::FORMERR } else { rcode::NOTIMP };
+    Context { question: fast::question(packet).unwrap_or_default(), ..bare }.code(code, out);
+    Outcome { qtype: 0, rcode: code }
+}
+
+/// Who asks.
+struct Asker<'a> {
+    ip: IpAddr,
+    transport: Transport,
+    /// The key that the request is signed with.
+    key: Option<&'a Name>,
 }
 
 /// hickory warns in the log of every malformed option; what strangers send is no reason to look.
@@ -82,7 +115,7 @@ pub(super) fn quietly<T>(parse: impl FnOnce() -> T) -> T {
 }
 
 /// What is wrong with a request before anybody looks at its name.
-fn refusal(request: &Request, directory: &Directory, client: IpAddr, transport: Transport) -> Option<u16> {
+fn refusal(request: &Request, directory: &Directory, asker: &Asker<'_>) -> Option<u16> {
     if request.edns.as_ref().is_some_and(|edns| edns.version() > EDNS_VERSION) {
         return Some(rcode::BADVERS);
     }
@@ -96,7 +129,11 @@ fn refusal(request: &Request, directory: &Directory, client: IpAddr, transport: 
     match query.query_type() {
         // "Has it changed?" A datagram is answered with the SOA record, and the change fetched over TCP
         // (RFC 1995 section 2).
-        RecordType::IXFR if transport != Transport::Tcp && directory.may_transfer(client) => None,
+        RecordType::IXFR
+            if asker.transport != Transport::Tcp && directory.transfers().permit(asker.ip, asker.key) =>
+        {
+            None
+        }
         // Those who may have the zone were answered before (see `transfer`).
         RecordType::AXFR | RecordType::IXFR => Some(rcode::REFUSED),
         // OPT is no type to ask for.

@@ -5,8 +5,9 @@
 //! Differences alone (RFC 1995) are not kept: a secondary that asks for them gets the whole zone, which the
 //! standard permits, or just the SOA record if it has the zone already.
 //!
-//! Who may have it is decided by address. Whoever else asks, and whoever asks over UDP, is not recognized
-//! here and refused by the path that answers everything odd.
+//! Who may have it is decided by address and, if there are keys, by signature ([`crate::keys`]). Whoever
+//! else asks, and whoever asks over UDP, is not recognized here and refused by the path that answers
+//! everything odd. Each message of a signed transfer is signed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 use hickory_proto::{ProtoError, serialize::binary::BinEncodable};
+use service::clock;
 
+use super::signed::{self, Judged, Signing};
 use super::slow::quietly;
 use super::{Outcome, UDP_BYTES_MAX, reply::rcode};
 use crate::directory::Directory;
@@ -32,6 +35,7 @@ pub struct Transfer {
     /// Whether the query had an OPT record, and if so its DO bit.
     dnssec_ok: Option<bool>,
     contents: Contents,
+    signing: Option<Signing>,
 }
 
 #[derive(Debug)]
@@ -48,7 +52,8 @@ impl Transfer {
     /// Understands a query over TCP for a transfer by a client that may have one; `None` if it is anything
     /// else.
     pub fn new(directory: &Directory, packet: &[u8], client: IpAddr) -> Option<Self> {
-        if !directory.may_transfer(client) {
+        let transfers = directory.transfers();
+        if !transfers.may_ask(client) {
             return None;
         }
         let request = quietly(|| Message::from_vec(packet)).ok()?;
@@ -61,6 +66,15 @@ impl Transfer {
             || query.query_class() != DNSClass::IN
             || !matches!(kind, RecordType::AXFR | RecordType::IXFR)
         {
+            return None;
+        }
+        let signature = request.signature.as_deref();
+        let signing = match signed::judge(transfers, packet, signature, clock::unix_seconds()) {
+            Judged::Unsigned => None,
+            Judged::By(signing) => Some(signing),
+            Judged::Wrong(..) => return None,
+        };
+        if !transfers.permit(client, signing.as_ref().map(Signing::key_name)) {
             return None;
         }
         // As many secondaries ask, in the letters of their configuration.
@@ -83,6 +97,7 @@ impl Transfer {
             recursion_desired: request.metadata.recursion_desired,
             dnssec_ok: request.edns.as_ref().map(|edns| edns.flags().dnssec_ok),
             contents,
+            signing,
         })
     }
 
@@ -95,10 +110,10 @@ impl Transfer {
         Outcome { qtype: self.query.query_type().into(), rcode }
     }
 
-    /// The messages, encoded one at a time.
+    /// The messages, encoded and signed one at a time.
     ///
     /// # Errors
-    /// [`ProtoError`] for a message that cannot be encoded; the transfer is then to be broken off.
+    /// [`ProtoError`] for a message that cannot be encoded or signed; the transfer is then to be broken off.
     pub fn messages(&self) -> impl Iterator<Item = Result<Vec<u8>, ProtoError>> {
         let records: Vec<Record> = match &self.contents {
             Contents::Whole(publication) => {
@@ -110,11 +125,16 @@ impl Transfer {
             Contents::Code(_) => Vec::new(),
         };
         let count = records.len().div_ceil(RECORDS_MAX).max(1);
+        let mut signing = self.signing.clone();
         (0..count).map(move |index| {
             let part = records.iter().skip(index * RECORDS_MAX).take(RECORDS_MAX);
             let mut message = self.head(index == 0);
             message.add_answers(part.cloned());
-            message.to_bytes()
+            let mut bytes = message.to_bytes()?;
+            if let Some(signing) = &mut signing {
+                signing.sign(&mut bytes)?;
+            }
+            Ok(bytes)
         })
     }
 

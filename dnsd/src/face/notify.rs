@@ -7,7 +7,9 @@
 //! until the next change: it also looks by itself, every 30 seconds, as the SOA record tells it.
 //!
 //! The message has the new SOA record, which lets a secondary that knows it already do nothing, and no OPT
-//! record, which some secondaries cannot bear in a NOTIFY.
+//! record, which some secondaries cannot bear in a NOTIFY. With a key it is signed, and so must be a "yes": a
+//! forged one would leave the secondary with the old zone. A "no" is believed as it is, because who does not
+//! know the key cannot sign it; it says only what a human has to mend.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,7 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
-use hickory_proto::rr::RecordType;
+use hickory_proto::rr::{RecordType, TSigVerifier};
+use service::clock;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -26,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::UDP_BYTES_MAX;
 use crate::directory::{Directory, Slot};
+use crate::keys::{Choice, WithKey};
 use crate::publication::Publication;
 
 /// Waits for an answer, in milliseconds; as many attempts as there are waits.
@@ -40,7 +44,7 @@ const PAUSE_MS: u64 = 100;
 /// knows us by that address.
 pub async fn serve(
     directory: Arc<Directory>,
-    secondaries: Vec<SocketAddr>,
+    secondaries: Vec<WithKey<SocketAddr>>,
     own: IpAddr,
     shutdown: CancellationToken,
 ) {
@@ -51,7 +55,10 @@ pub async fn serve(
         directory.listen(move |change| to_tell.add(Arc::clone(change.slot)));
         // Those that were published before anybody listened.
         directory.slots().into_iter().for_each(|slot| waiting.add(slot));
-        let messenger = Messenger { secondary, own, waiting, silent: BTreeSet::new() };
+        let WithKey { what: secondary, key } = secondary;
+        let correspondent =
+            Arc::new(Correspondent { directory: Arc::clone(&directory), secondary, own, key });
+        let messenger = Messenger { correspondent, waiting, silent: BTreeSet::new() };
         let stop = shutdown.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -63,6 +70,14 @@ pub async fn serve(
     tasks.close();
     shutdown.cancelled().await;
     tasks.wait().await;
+}
+
+/// A secondary and how it is spoken to.
+struct Correspondent {
+    directory: Arc<Directory>,
+    secondary: SocketAddr,
+    own: IpAddr,
+    key: Choice,
 }
 
 /// Zones that a secondary is to be told of, by cluster: as many as there are at most.
@@ -90,8 +105,7 @@ impl Waiting {
 
 /// Tells one secondary of all zones.
 struct Messenger {
-    secondary: SocketAddr,
-    own: IpAddr,
+    correspondent: Arc<Correspondent>,
     waiting: Arc<Waiting>,
     /// Clusters of which it did not confirm the last change. It was warned about the first of them.
     silent: BTreeSet<String>,
@@ -106,7 +120,7 @@ impl Messenger {
                 && let Some(slot) = self.waiting.take(&under_way)
             {
                 under_way.insert(slot.settings.cluster.clone());
-                telling.spawn(Herald { slot, secondary: self.secondary, own: self.own }.run());
+                telling.spawn(Herald { slot, to: Arc::clone(&self.correspondent) }.run());
             }
             tokio::select! {
                 () = self.waiting.more.notified() => {}
@@ -124,7 +138,7 @@ impl Messenger {
     }
 
     fn report(&mut self, slot: &Slot, told: &Told) {
-        let (secondary, settings) = (self.secondary, &slot.settings);
+        let (secondary, settings) = (self.correspondent.secondary, &slot.settings);
         let (cluster, domain) = (settings.cluster.clone(), &settings.domain);
         let was_silent = !self.silent.is_empty();
         match told {
@@ -138,7 +152,7 @@ impl Messenger {
             Told::Declined(code) => {
                 self.silent.insert(cluster);
                 if !was_silent {
-                    tracing::warn!(%secondary, %domain, %code, "the secondary does not take NOTIFY; permit our address there");
+                    tracing::warn!(%secondary, %domain, %code, "the secondary does not take NOTIFY; permit our address there, and our key if there is one; the clocks must agree");
                 }
             }
             Told::Unanswered(error) => {
@@ -155,8 +169,7 @@ impl Messenger {
 /// Tells one secondary of one change of one zone.
 struct Herald {
     slot: Arc<Slot>,
-    secondary: SocketAddr,
-    own: IpAddr,
+    to: Arc<Correspondent>,
 }
 
 /// How telling ended.
@@ -215,17 +228,36 @@ impl Herald {
 
     /// One message, and the code of the answer to it.
     async fn attempt(&self, publication: &Publication) -> io::Result<ResponseCode> {
-        let socket = UdpSocket::bind(SocketAddr::new(source(self.own, self.secondary), 0)).await?;
-        socket.connect(self.secondary).await?;
-        let notify = message(publication);
+        let Correspondent { directory, secondary, own, key } = &*self.to;
+        let socket = UdpSocket::bind(SocketAddr::new(source(*own, *secondary), 0)).await?;
+        socket.connect(secondary).await?;
+        let mut notify = message(publication);
+        let keys = directory.transfers().keys();
+        let mut verifier = match keys.as_ref().and_then(|keys| keys.chosen(key)) {
+            Some(key) => notify.finalize(key, clock::unix_seconds()).map_err(io::Error::other)?,
+            None => None,
+        };
         socket.send(&notify.to_vec().map_err(io::Error::other)?).await?;
         let mut buffer = [0; UDP_BYTES_MAX as usize];
         loop {
             let length = socket.recv(&mut buffer).await?;
-            if let Some(code) = answer_to(&notify, &buffer[..length]) {
+            let answer = &buffer[..length];
+            if let Some(code) = answer_to(&notify, answer) {
+                judge(code, answer, verifier.as_mut())?;
                 return Ok(code);
             }
         }
+    }
+}
+
+/// Whether a "yes" may be believed.
+fn judge(code: ResponseCode, answer: &[u8], verifier: Option<&mut TSigVerifier>) -> io::Result<()> {
+    match verifier {
+        Some(verifier) if code == ResponseCode::NoError => match verifier.verify(answer) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(io::Error::other(format!("its answer is not signed as it should be: {error}"))),
+        },
+        _ => Ok(()),
     }
 }
 
