@@ -188,10 +188,32 @@ fn unpacked(title: &str, language: &str, version: &[&str], script: &str) {
     judge(&format!("{title} {version}"), &program, script, "redis");
 }
 
+/// A program of ours around a library that is compiled in.
+fn rust() {
+    let program = workspace().join("target/clients/redis-rs/debug/redis-rs-client");
+    let Some(version) = output(&program, &[]) else {
+        eprintln!("skipped: redis-rs is not there; .ci/clients builds it");
+        return;
+    };
+    judge(&format!("redis-rs {version}"), &program, "redis_rs", "redis");
+}
+
 /// What a program prints, if it is there and content.
 fn output(program: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[test]
+fn redis_rs() {
+    rust();
+}
+
+#[test]
+fn predis() {
+    let version =
+        "require 'Predis/Autoloader.php'; Predis\\Autoloader::register(); echo Predis\\Client::VERSION;";
+    unpacked("Predis", "predis", &["-d", "error_reporting=0", "-r", version], "predis.php");
 }
 
 #[test]
