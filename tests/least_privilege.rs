@@ -108,17 +108,23 @@ fn an_undo_needs_no_more() {
 /// A dictator stops between demotion and promotion; another ends its connections and what it had begun.
 #[test]
 fn a_take_over_needs_no_more() {
-    let installed = Server::find(harness::servers::INSTALLED).expect("redis-server is installed");
-    let whole = printed(&installed);
+    for server in servers() {
+        take_over(&server);
+        println!("{}: a take-over needs no more", server.version);
+    }
+}
+
+fn take_over(server: &Server) {
+    let whole = printed(server);
     let (options, _file) = as_user(options("2s"));
-    let mut several = Several::established_as(2, &options, |nodes| permit(nodes, &whole));
+    let mut several = Several::established_on(&server.options(), 2, &options, |nodes| permit(nodes, &whole));
     several.wait_following(1, 0);
     several.proxies[1].hold_at(PROMOTION);
     let asked = several.put_aside(0, 1);
     several.proxies[1].wait_held();
     several.dictators[0].process().freeze();
     let receipt = several.put_until_done(1, 2);
-    assert!(receipt["generation"].as_u64() >= Some(2), "{receipt}");
+    assert!(receipt["generation"].as_u64() >= Some(2), "{}: {receipt}", server.name);
     several.wait_settled(2);
     several.proxies[1].release();
     several.dictators[0].process().thaw();

@@ -112,47 +112,92 @@ fn what_does_not_fit_between_dictator_and_node_is_said() {
     assert_eq!(node.follows(), Some("127.0.0.1:0".to_owned()), "nothing was changed");
 }
 
+/// What is asked of etcd in both of the next tests: a lock that is renewed, and a trigger that is delivered.
+struct Loop {
+    observer: Daemon,
+    dictator: Daemon,
+    nodes: Vec<Redis>,
+    etcd: Etcd,
+    _files: Files,
+}
+
+impl Loop {
+    fn start(authority: &Authority, etcd: Etcd, allowed: &[&str]) -> Self {
+        let own = authority.issue("own", "own", &["own.example"]);
+        etcd.add_user("redis", PASSWORD, "/");
+        let files = Files::new();
+        let password = files.write("etcd-password", PASSWORD);
+        let to_etcd = |mut options: DaemonOptions| {
+            for part in allowed {
+                options = options.allow_log(part, "etcd is restarted");
+            }
+            let options = options
+                .flag("--etcd-ca-file", &authority.path())
+                .flag("--etcd-cert", own.certificate())
+                .flag("--etcd-key", own.key())
+                .flag("--etcd-username", "redis");
+            file_flag(options, "--etcd-password-file", &password)
+        };
+        let nodes = Redis::start_many(2, &RedisOptions::default());
+        let elected = to_etcd(quick().flag("--etcd", &etcd.url()).flag("--lease", "2s"));
+        let dictator = Daemon::dictator(&elected);
+        let notify = [dictator.url("/master")];
+        let observer = Daemon::observer(&etcd.url(), &notify, &to_etcd(DaemonOptions::new()));
+        Self { observer, dictator, nodes, etcd, _files: files }
+    }
+
+    /// Defines and triggers, and waits until it is delivered.
+    fn moves_to(&self, master: usize) {
+        let other = self.nodes[1 - master].address();
+        self.etcd.put(TOPOLOGY_KEY, &document(self.nodes[master].address(), &[other]).to_string());
+        let revision = self.etcd.put(TRIGGER_KEY, "x");
+        wait_until("the trigger to be delivered", SOON, || {
+            let status = self.observer.status();
+            ensure(status["delivered"]["revision"] == revision, status.to_string())
+        });
+        assert_eq!(self.nodes[master].role(), "master");
+    }
+}
+
 #[test]
 fn etcd_is_asked_privately_as_a_user_and_forgotten_tokens_are_got_anew() {
     let authority = Authority::new();
-    let own = authority.issue("own", "own", &["own.example"]);
-    let mut etcd = Etcd::start_guarded(&authority, "rootpw");
-    etcd.add_user("redis", PASSWORD, "/");
-    let files = Files::new();
-    let password = files.write("etcd-password", PASSWORD);
-    let to_etcd = |options: DaemonOptions| {
-        let options = options
-            .flag("--etcd-ca-file", &authority.path())
-            .flag("--etcd-cert", own.certificate())
-            .flag("--etcd-key", own.key())
-            .flag("--etcd-username", "redis");
-        file_flag(options, "--etcd-password-file", &password)
-    };
-    let nodes = Redis::start_many(2, &RedisOptions::default());
-    let elected = to_etcd(quick().flag("--etcd", &etcd.url()).flag("--lease", "2s"))
-        .allow_log("etcd", "it is restarted")
-        .allow_log("lock", "it is restarted")
-        .allow_log("lost", "it is restarted");
-    let dictator = Daemon::dictator(&elected);
-    let notify = [dictator.url("/master")];
-    let observer = to_etcd(DaemonOptions::new()).allow_log("", "etcd is restarted");
-    let observer = Daemon::observer(&etcd.url(), &notify, &observer);
-    let delivered = |revision: u64| {
-        wait_until("the trigger to be delivered", SOON, || {
-            let status = observer.status();
-            ensure(status["delivered"]["revision"] == revision, status.to_string())
-        });
-    };
-    etcd.put(TOPOLOGY_KEY, &document(nodes[0].address(), &[nodes[1].address()]).to_string());
-    delivered(etcd.put(TRIGGER_KEY, "1"));
-    assert_eq!(nodes[0].role(), "master");
-
+    let etcd = Etcd::start_guarded(&authority, "rootpw");
+    let mut all = Loop::start(&authority, etcd, &["etcd", "lock", "lost"]);
+    all.moves_to(0);
     // etcd keeps tokens in memory: after its restart everybody is a stranger.
-    etcd.kill();
-    etcd.start_again();
-    etcd.put(TOPOLOGY_KEY, &document(nodes[1].address(), &[nodes[0].address()]).to_string());
-    delivered(etcd.put(TRIGGER_KEY, "2"));
-    assert_eq!(nodes[1].role(), "master");
+    all.etcd.kill();
+    all.etcd.start_again();
+    all.moves_to(1);
+}
+
+/// Tokens that etcd signs and that end by themselves (`--auth-token jwt`), here after two seconds.
+#[test]
+fn tokens_that_end_by_themselves_are_got_anew_and_nobody_notices() {
+    const TOKENS_LAST: Duration = Duration::from_secs(2);
+    let authority = Authority::new();
+    let files = Files::new();
+    let secret = files.write("secret", "a secret that only this etcd knows");
+    let tokens = format!("jwt,priv-key={},sign-method=HS256,ttl=2s", secret.display());
+    let etcd = Etcd::start_guarded_with(&authority, "rootpw", &["--auth-token", &tokens]);
+    // Nothing is announced: no line of a log tells anybody to look.
+    let all = Loop::start(&authority, etcd, &[]);
+    all.moves_to(0);
+    let leading = || {
+        let text = all.dictator.http().get("/metrics").expect(200).text();
+        text.lines().find(|line| line.starts_with("dictator_leading ")).map(str::to_owned)
+    };
+    for round in 1..=3 {
+        let begun = std::time::Instant::now();
+        wait_until("a token to end while the lock is held", SOON, || {
+            assert_eq!(leading().as_deref(), Some("dictator_leading 1"), "in round {round}");
+            assert_eq!(all.dictator.http().get("/status").status, 200);
+            ensure(begun.elapsed() > TOKENS_LAST * 2, "it lasts yet")
+        });
+        all.moves_to(round % 2);
+    }
+    let taken = harness::logs::read(all.dictator.log()).matches("this dictator has the say").count();
+    assert_eq!(taken, 1, "the lock was never lost");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use etcd_client::{Client, Compare, CompareOp, ConnectOptions, GetOptions, PutOpt
 use tokio::time::{Instant, timeout};
 
 use crate::endpoint::Endpoints;
-use crate::error::{EtcdError, Failure, is_future_revision};
+use crate::error::{EtcdError, Failure, is_future_revision, with_permission};
 use crate::key::{KeyState, KeyVersion, ReadAt, revision_of, revision_to_wire};
 
 /// Interval of HTTP/2 pings to a member, sent while idle too.
@@ -66,7 +66,7 @@ impl Etcd {
         let read = |client: Client| read_now(client, key.to_owned());
         self.read(operation, deadline, read)
             .await
-            .map_err(|failure| failure.of_read(operation, &self.endpoints))
+            .map_err(|failure| self.needing("read", key, failure.of_read(operation, &self.endpoints)))
     }
 
     /// The key as it was when the store was at `revision`.
@@ -94,7 +94,7 @@ impl Etcd {
             Ok(Some(version)) => Ok(ReadAt::Found(version)),
             Ok(None) => Ok(ReadAt::Missing),
             Err(Failed { last: Failure::Compacted, .. }) => Ok(ReadAt::Compacted),
-            Err(failed) => Err(failed.of_read(operation, &self.endpoints)),
+            Err(failed) => Err(self.needing("read", key, failed.of_read(operation, &self.endpoints))),
         }
     }
 
@@ -103,12 +103,24 @@ impl Etcd {
     /// # Errors
     /// Any [`EtcdError`]; after [`EtcdError::OutcomeUnknown`] the write may have happened.
     pub async fn put(&self, key: &str, value: &[u8], deadline: Duration) -> Result<u64, EtcdError> {
-        let (key, value) = (key.to_owned(), value.to_vec());
+        let (owned, value) = (key.to_owned(), value.to_vec());
         let write = |mut client: Client| async move {
-            let response = client.put(key, value, None).await?;
+            let response = client.put(owned, value, None).await?;
             Ok(response.header().map_or(0, |header| revision_of(header.revision())))
         };
-        self.write("write a key", deadline, write).await
+        let written = self.write("write a key", deadline, write).await;
+        written.map_err(|error| self.needing("write", key, error))
+    }
+
+    /// The same error; if a permission is missing, with its name.
+    pub(crate) fn needing(&self, right: &str, keys: &str, error: EtcdError) -> EtcdError {
+        match error {
+            EtcdError::Refused { operation, reason } => {
+                let reason = with_permission(reason, self.endpoints.security().user(), right, keys);
+                EtcdError::Refused { operation, reason }
+            }
+            other => other,
+        }
     }
 
     /// Writes `key` if `guard` was created at `guard_create_revision` (0: does not exist) and is still
@@ -133,7 +145,10 @@ impl Etcd {
             let revision = response.header().map_or(0, |header| revision_of(header.revision()));
             Ok(response.succeeded().then_some(revision))
         };
-        self.write("write a key in a transaction", deadline, write).await
+        let written = self.write("write a key in a transaction", deadline, write).await;
+        // Of two keys etcd does not say which; both lie in one folder, and so does what is to be permitted.
+        let folder = guard.rfind('/').map_or(guard, |slash| &guard[..=slash]);
+        written.map_err(|error| self.needing("readwrite", &format!("--prefix {folder}"), error))
     }
 
     /// Grants a lease; the server may give it longer than asked. Returns its id and lifetime.

@@ -102,6 +102,27 @@ impl From<&ClientError> for Failure {
     }
 }
 
+/// The message of etcd for a role that lacks a permission (`ErrGRPCPermissionDenied`). It names neither.
+const PERMISSION_MESSAGE: &str = "permission denied";
+
+/// The same reason; for a permission that is missing, with the permission and the command that gives it.
+///
+/// `keys` are a key, or `--prefix KEY`, as `etcdctl` takes them.
+pub(crate) fn with_permission(reason: String, user: Option<&str>, right: &str, keys: &str) -> String {
+    if !reason.contains(PERMISSION_MESSAGE) {
+        return reason;
+    }
+    match user {
+        Some(user) => format!(
+            "{reason}: user `{user}` may not {right} {keys}; permit it to the role of that user: \
+             etcdctl role grant-permission ROLE {right} {keys}"
+        ),
+        None => format!(
+            "{reason}: etcd lets only users in; give an etcd user and its password file, who may {right} {keys}"
+        ),
+    }
+}
+
 /// Whether the member that was asked has not reached the revision yet.
 pub(crate) fn is_future_revision(error: &ClientError) -> bool {
     matches!(error, ClientError::GRpcStatus(status) if status.message().contains(FUTURE_REVISION_MESSAGE))

@@ -182,7 +182,11 @@ impl Keeper {
             // Most likely the lease is gone; with another one the next attempt will tell.
             self.lease = None;
         }
-        changed.map(Some)
+        let needing = |error| match self.owned.first() {
+            Some(path) => self.etcd.needing("readwrite", &format!("--prefix {path}"), error),
+            None => error,
+        };
+        changed.map(Some).map_err(needing)
     }
 
     /// The lease, alive for a good while yet.

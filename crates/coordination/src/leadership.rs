@@ -123,6 +123,7 @@ impl Leadership {
             advertised: advertised.to_owned(),
             ttl,
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_LONGEST),
+            refused: false,
             holding: sender,
         };
         tokio::spawn(campaign.run(stop.clone()));
@@ -195,6 +196,8 @@ struct Campaign {
     ttl: Duration,
     lock: KeyWatch,
     backoff: Backoff,
+    /// Whether it was told that etcd refuses the lock.
+    refused: bool,
     holding: watch::Sender<Holding>,
 }
 
@@ -242,10 +245,16 @@ impl Campaign {
         match self.acquire().await {
             Ok(held) => {
                 self.backoff.reset();
+                self.refused = false;
                 held
             }
             Err(error) => {
-                tracing::debug!(key = self.lock_key, %error, "the lock could not be tried for");
+                // etcd that is away says so at the watch; one that refuses says it here alone.
+                if matches!(error, EtcdError::Refused { .. }) && !std::mem::replace(&mut self.refused, true) {
+                    tracing::warn!(key = self.lock_key, %error, "the lock cannot be had");
+                } else {
+                    tracing::debug!(key = self.lock_key, %error, "the lock could not be tried for");
+                }
                 sleep(self.backoff.next_wait()).await;
                 None
             }

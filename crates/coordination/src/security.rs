@@ -32,6 +32,11 @@ impl Security {
         self.files.is_some()
     }
 
+    /// The user, if we are one.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.user.as_ref().map(|(name, _)| name.as_str())
+    }
+
     /// What a connection is made with.
     ///
     /// # Errors

@@ -48,7 +48,8 @@ impl Etcd {
         let response = self
             .read(operation, deadline, ask)
             .await
-            .map_err(|failed| failed.of_read(operation, self.endpoints()))?;
+            .map_err(|failed| failed.of_read(operation, self.endpoints()))
+            .map_err(|error| self.needing("read", &format!("--prefix {path}"), error))?;
         if response.more() {
             let reason = format!("more than {KEYS_MAX} keys at {path}");
             return Err(EtcdError::Refused { operation, reason });

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::client::{MESSAGE_BYTES_MAX, client_of, read_with_store_revision};
 use crate::endpoint::{Endpoint, Endpoints};
-use crate::error::{Failure, reason_of};
+use crate::error::{Failure, reason_of, with_permission};
 use crate::key::{KeyState, KeyVersion, revision_of, revision_to_wire};
 
 /// Deadline of reading the key, the connection included.
@@ -162,6 +162,11 @@ impl Supervisor {
         }
     }
 
+    /// Why the key cannot be read or watched; with the permission, if one is missing.
+    fn in_words(&self, reason: String) -> String {
+        with_permission(reason, self.endpoints.security().user(), "read", &self.key)
+    }
+
     fn endpoint(&self) -> &Endpoint {
         self.endpoints.at_turn(self.turn)
     }
@@ -182,7 +187,7 @@ impl Supervisor {
         let (state, store_revision) = timeout(READ_DEADLINE, reading)
             .await
             .map_err(|_| format!("the key was not read within {} ms", READ_DEADLINE.as_millis()))?
-            .map_err(|error| reason_of(&error))?;
+            .map_err(|error| self.in_words(reason_of(&error)))?;
         self.publish(state);
         self.heard_of(store_revision);
         Ok(State::Watching { client, from_revision: store_revision + 1 })
@@ -233,7 +238,7 @@ impl Supervisor {
         timeout(OPEN_DEADLINE, watcher.watch(self.key.as_str(), Some(options)))
             .await
             .map_err(|_| format!("the watch was not opened within {} ms", OPEN_DEADLINE.as_millis()))?
-            .map_err(|error| reason_of(&error))
+            .map_err(|error| self.in_words(reason_of(&error)))
     }
 
     /// Takes one message. `Some` if it ends the watch in an orderly way.
@@ -245,7 +250,7 @@ impl Supervisor {
             return Ok(Some(State::Reading { client: Box::new(client.clone()) }));
         }
         if response.canceled() {
-            return Err(format!("etcd cancelled the watch: {}", response.cancel_reason()));
+            return Err(self.in_words(format!("etcd cancelled the watch: {}", response.cancel_reason())));
         }
         if response.created() {
             self.confirmed();

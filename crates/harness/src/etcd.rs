@@ -69,6 +69,14 @@ impl Etcd {
     /// # Panics
     /// When it cannot be started or does not answer.
     pub fn start_guarded(authority: &Authority, root_password: &str) -> Self {
+        Self::start_guarded_with(authority, root_password, &[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Panics
+    /// As [`Self::start_guarded`].
+    pub fn start_guarded_with(authority: &Authority, root_password: &str, arguments: &[&str]) -> Self {
         let pair = authority.issue("etcd", "etcd", &["127.0.0.1"]);
         let (ca, certificate, key) = (authority.path(), pair.certificate(), pair.key());
         for _ in 0..STARTS_MAX {
@@ -87,7 +95,7 @@ impl Etcd {
                 "--trusted-ca-file",
                 &ca,
             ];
-            recipe.arguments.extend(more.map(str::to_owned));
+            recipe.arguments.extend(more.iter().chain(arguments).map(|argument| (*argument).to_owned()));
             let shown = ["--cacert", &ca, "--cert", certificate, "--key", key].map(str::to_owned).to_vec();
             let mut etcd = Self { process: Process::new(recipe), client, shown, folder };
             etcd.process.start();

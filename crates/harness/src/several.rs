@@ -73,7 +73,20 @@ impl Several {
     /// # Panics
     /// When something does not start.
     pub fn established_as(count: usize, options: &DaemonOptions, prepare: impl FnOnce(&[Redis])) -> Self {
-        let nodes = Redis::start_many(3, &RedisOptions::default());
+        Self::established_on(&RedisOptions::default(), count, options, prepare)
+    }
+
+    /// The same over nodes of another kind.
+    ///
+    /// # Panics
+    /// When something does not start.
+    pub fn established_on(
+        redis: &RedisOptions,
+        count: usize,
+        options: &DaemonOptions,
+        prepare: impl FnOnce(&[Redis]),
+    ) -> Self {
+        let nodes = Redis::start_many(3, redis);
         prepare(&nodes);
         let proxies: Vec<Proxy> = nodes.iter().map(Proxy::before).collect();
         let etcd = Etcd::start();

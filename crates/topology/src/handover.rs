@@ -187,7 +187,7 @@ impl HandOver {
             let refusal = Refusal::new(
                 Slug::RecordNotWritable,
                 format!("the intent of the hand-over cannot be recorded: {why}"),
-                "make the state directory writable (space, permissions), then send the document again",
+                "mend what is named (space or permissions of the state directory, or etcd), then send the document again",
             );
             return self.end(End::Unchanged(refusal.during("intent")));
         }

@@ -76,6 +76,8 @@ pub struct Owner {
     readers: std::sync::Arc<tokio::sync::Semaphore>,
     /// What enforcement cannot do, so that it is told once.
     failing: Failing,
+    /// Why the record is not durable, as it was told.
+    unsaved: Option<String>,
     hurry: std::sync::Arc<Notify>,
     progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
 }
@@ -149,6 +151,7 @@ impl Owner {
             pause: None,
             readers: std::sync::Arc::new(tokio::sync::Semaphore::new(READERS_MAX)),
             failing: Failing::default(),
+            unsaved: None,
             hurry: std::sync::Arc::new(Notify::new()),
             progress: mpsc::channel(PROGRESS_MAX),
         };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordination::{Etcd, EtcdError, Leadership};
+use coordination::{Etcd, EtcdError, Leadership, PutIfHeldError};
 use service::durable;
 use topology::record::Record;
 
@@ -136,7 +136,11 @@ impl Store {
             let text = record.to_json();
             let write =
                 shared.leadership.put_if_held(shared.epoch, &shared.key, text.as_bytes(), ETCD_DEADLINE);
-            return write.await.map(|_| ()).map_err(|error| format!("{}: {error}", shared.key));
+            return write.await.map(|_| ()).map_err(|error| match error {
+                // What etcd said is what somebody can mend.
+                PutIfHeldError::Etcd { source, .. } => format!("{}: {source}", shared.key),
+                PutIfHeldError::NotHeld { .. } => format!("{}: {error}", shared.key),
+            });
         }
         let path = self.folder.join(RECORD_FILE);
         let shown = path.display().to_string();

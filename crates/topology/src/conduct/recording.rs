@@ -146,7 +146,7 @@ fn not_writable(why: &str) -> Refusal {
     Refusal::new(
         Slug::RecordNotWritable,
         format!("the record cannot be written: {why}; nothing was changed"),
-        "make the state directory writable (space, permissions), then send the document again",
+        "mend what is named (space or permissions of the state directory, or etcd), then send the document again",
     )
 }
 

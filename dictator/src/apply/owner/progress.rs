@@ -70,9 +70,10 @@ impl Owner {
         let Finish { result, record, record_unsaved, observation } = finish;
         self.record = record;
         self.observation = observation;
-        if let Some(why) = record_unsaved {
-            tracing::error!(why, "the record is not durable; mend the state directory before a restart");
+        if let Some(why) = record_unsaved.as_ref().filter(|_| record_unsaved != self.unsaved) {
+            tracing::error!(why, "the record is not durable; mend what is named before a restart");
         }
+        self.unsaved = record_unsaved;
         let Some(running) = self.running.take() else { return };
         let origin = running.askers.first().map(|asker| asker.origin.clone()).unwrap_or_default();
         match result {
