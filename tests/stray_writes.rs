@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::cluster::{
     Cluster, assert_problem, assert_takes_writes, assert_untouched, quick, quick_without_enforcement,
 };
-use harness::redis::RedisOptions;
+use harness::redis::{RedisOptions, wait_equal_data};
 use harness::wait::ensure;
 use harness::{DaemonOptions, Redis, wait_until};
 use serde_json::json;
@@ -107,6 +107,31 @@ fn enforcement_refuses_as_well_and_goes_on_by_itself_when_the_stray_is_gone() {
     cluster.nodes[1].lose_data();
     cluster.nodes[1].start_again();
     cluster.assert_settled(0);
+}
+
+#[test]
+fn one_refused_slave_does_not_keep_enforcement_from_attaching_the_other() {
+    let mut cluster = filled(&RedisOptions::default(), &told(quick()));
+    cluster.dictator.stop();
+    cluster.nodes[1].command("REPLICAOF NO ONE");
+    cluster.nodes[1].command("SET stray 1");
+    cluster.nodes[2].stop();
+    cluster.nodes[2].start_again();
+    cluster.dictator.start_again();
+    wait_until("enforcement to refuse the one and attach the other", NOTICED_DEADLINE, || {
+        let status = cluster.dictator.status();
+        let follows = cluster.nodes[2].follows() == Some(cluster.nodes[0].address().to_string());
+        ensure(follows && status["problem"]["type"] == "split-brain", status.to_string())
+    });
+    wait_equal_data(&[&cluster.nodes[0], &cluster.nodes[2]]);
+    assert_eq!(cluster.nodes[1].command("GET stray").text(), "1");
+    wait_until("the pass to end", NOTICED_DEADLINE, || {
+        let history = cluster.dictator.http().get("/history").expect(200).json().to_string();
+        ensure(history.contains("repaired"), history)
+    });
+    // A document is carried out as a whole or not at all.
+    cluster.nodes[2].command("REPLICAOF 127.0.0.1 0");
+    assert_problem(&cluster.put(0), 409, "split-brain");
 }
 
 #[test]

@@ -26,7 +26,7 @@ async fn start(folder: &std::path::Path) -> (Handle, CancellationToken, tokio::t
     let (handle, asks) = Handle::new();
     let settings = Settings {
         limits: Limits::default(),
-        policy: Policy { ignore_sentinel: false, epoch },
+        policy: Policy { ignore_sentinel: false, epoch, partial: false },
         enforce_interval: Duration::from_secs(1),
         events: Events::default(),
     };

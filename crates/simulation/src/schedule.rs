@@ -6,6 +6,10 @@
 //! document in force, every slave linked and equal, or a refusal that the design gives for what
 //! happened.
 
+use topology::basis::Reference;
+use topology::command::Reading;
+use topology::record::Record;
+
 use crate::clients::Client;
 use crate::driver::Ended;
 use crate::event::Event;
@@ -217,17 +221,41 @@ impl World {
             Some(Ended::Refused(slug)) if !(excusable && EXPLAINED.contains(&slug)) => {
                 self.violated("stuck", format!("enforcement ends with {slug} although all is well"));
             }
+            Some(Ended::Refused("would-lose-data" | "split-brain")) => self.judge_left_out(holder),
             None => self.violated("stuck", "no change ever ended"),
             _ => {}
         }
     }
 
-    fn judge_topology(&mut self, holder: usize) {
-        let record = if self.dictators.len() > 1 {
-            &self.shared_record
-        } else {
-            self.dictators[holder].durable_record()
+    fn record_of(&self, holder: usize) -> &Record {
+        if self.dictators.len() > 1 { &self.shared_record } else { self.dictators[holder].durable_record() }
+    }
+
+    /// A slave is refused for what it holds; that keeps nobody else from the master.
+    fn judge_left_out(&mut self, holder: usize) {
+        let record = self.record_of(holder);
+        let (Some(wanted), Some(granted), None) = (&record.wanted, &record.granted, &record.intent) else {
+            return;
         };
+        let document = &wanted.document;
+        let master = self.nodes.iter().position(|node| node.run_id == granted.run_id && node.takes_writes());
+        let Some(master) = master.filter(|master| self.nodes[*master].name == document.master) else {
+            return;
+        };
+        let acting = self.vitals(master, Reading::Full);
+        let reference = Reference { acting: &acting, record, discard: &document.discard };
+        let left_out = self.nodes.iter().enumerate().position(|(index, node)| {
+            let waits = node.part == Part::Slave(None) && node.is_up() && !node.loading;
+            let named = document.slaves.contains(&node.name);
+            waits && named && reference.judge(&node.name, &self.vitals(index, Reading::Full)).is_ok()
+        });
+        if let Some(node) = left_out {
+            self.violated("left-out", format!("node {node} is not attached because another is refused"));
+        }
+    }
+
+    fn judge_topology(&mut self, holder: usize) {
+        let record = self.record_of(holder);
         let Some(wanted) = &record.wanted else { return };
         let document = wanted.document.clone();
         let masters: Vec<NodeIndex> =

@@ -21,6 +21,7 @@ use topology::conduct::{Job, Limits, Purpose};
 use topology::document::Document;
 use topology::observation::Observation;
 use topology::plan::Policy;
+use topology::receipt::Receipt;
 use topology::record::{Record, Wanted};
 use tracing::Instrument;
 
@@ -97,7 +98,9 @@ struct Running {
     askers: Vec<Asker>,
     change: Change,
     announced: bool,
-    /// Whether its receipt is in the log already.
+    /// Its receipt as it was answered, before links were looked at.
+    answered: Option<Box<Receipt>>,
+    /// Whether that is in the log already.
     told: bool,
 }
 
@@ -320,6 +323,7 @@ impl Owner {
             askers: waiting.askers,
             change,
             announced: false,
+            answered: None,
             told: false,
         });
         self.start(purpose, waiting.warnings, request_id);
@@ -338,6 +342,7 @@ impl Owner {
             askers: Vec::new(),
             change,
             announced: false,
+            answered: None,
             told: false,
         });
         self.start(Purpose::Enforce, Vec::new(), String::new());

@@ -209,6 +209,7 @@ async fn a_dry_run_answers_the_plan() {
             acting: None,
             would: Would::Repaired,
             pending: Vec::new(),
+            refused: None,
             warnings: vec!["careful".to_owned()],
         })))
     }));

@@ -40,7 +40,7 @@ impl World {
         state.applying = matches!(purpose, Purpose::Apply(_));
         state.announced = false;
         let names = names(&purpose, &state.record);
-        let policy = Policy { ignore_sentinel: false, epoch: state.epoch };
+        let policy = Policy { ignore_sentinel: false, epoch: state.epoch, partial: false };
         let job = Job { purpose, policy, warnings: Vec::new(), started_unix_ms: self.now / MILLISECOND };
         let now = Duration::from_micros(self.now);
         state.latest = state.record.clone();
@@ -224,6 +224,10 @@ impl World {
         let state = &self.dictators[d];
         // These two may leave a slave attached that was not before; they say so.
         if matches!(slug, "sync-timeout" | "outcome-unknown") || !state.sound_before {
+            return;
+        }
+        // Enforcement says what it did, and leaves out who is refused.
+        if state.announced && !state.applying {
             return;
         }
         if state.disturbances != self.disturbances || self.locked() {

@@ -97,6 +97,8 @@ pub struct Conduct {
     running: BTreeMap<u64, Running>,
     passes: u32,
     uncertain: Option<Refusal>,
+    /// Why a slave was left out that answers; what a pass of enforcement ends with.
+    aside: Option<Refusal>,
     /// The vitals of the node that takes writes, newer than the observation after a promotion.
     leader: Option<Vitals>,
     /// The old master of a hand-over this conductor completed.
@@ -109,7 +111,8 @@ pub struct Conduct {
 
 impl Conduct {
     /// Begins; ask for [`Conduct::effects`] next.
-    pub fn new(job: Job, record: Record, names: Names, limits: Limits, now: Duration) -> Self {
+    pub fn new(mut job: Job, record: Record, names: Names, limits: Limits, now: Duration) -> Self {
+        job.policy.partial = matches!(job.purpose, Purpose::Enforce);
         let tally = Tally {
             would: Would::Unchanged,
             provable: true,
@@ -142,6 +145,7 @@ impl Conduct {
             running: BTreeMap::new(),
             passes: 0,
             uncertain: None,
+            aside: None,
             leader: None,
             demoted: None,
             tally,
@@ -253,18 +257,19 @@ impl Conduct {
             self.uncertain.get_or_insert(refusal);
             return self.rest(RETRY_INTERVAL);
         }
-        if matches!(refusal.slug, Slug::WouldLoseData | Slug::SplitBrain)
-            && let Some(node) = &refusal.node
-        {
-            // What it holds of its own it brings along into its next life.
-            self.strays_noted |= self.record.doubt(node);
-        }
+        self.strays_noted |= self.doubt(&refusal);
         if self.strays_noted && !matches!(self.job.purpose, Purpose::DryRun(_)) {
             // Nobody is attached, but what was seen must not be forgotten: the next life of a stray would
             // pass for that of a healthy slave.
             return self.save(steps::AfterSave::Refuse(Box::new(refusal)));
         }
         self.fail(refusal);
+    }
+
+    /// What a node holds of its own it brings along into its next life. Returns whether the record changed.
+    fn doubt(&mut self, refusal: &Refusal) -> bool {
+        let own = matches!(refusal.slug, Slug::WouldLoseData | Slug::SplitBrain);
+        refusal.node.as_ref().filter(|_| own).is_some_and(|node| self.record.doubt(node))
     }
 
     fn accept(&mut self, plan: Plan, wanted: &Wanted) {
@@ -282,6 +287,10 @@ impl Conduct {
             return self.fail(why);
         }
         self.note(&plan);
+        if let Some(refusal) = &plan.refused {
+            self.dirty |= self.doubt(refusal);
+        }
+        self.aside = plan.refused.clone();
         let leads_to_target = plan.steps.iter().any(|step| {
             matches!(step, Step::Promote { node, .. } if *node == wanted.document.master)
                 || matches!(step, Step::Adopt { node, .. } if *node == wanted.document.master)

@@ -111,6 +111,9 @@ impl Conduct {
     }
 
     pub(super) fn done(&mut self) {
+        if let Some(refusal) = self.aside.take() {
+            return self.fail(refusal);
+        }
         let receipt = self.receipt(true);
         self.finish(Ok(Outcome::Done(Box::new(receipt))));
     }

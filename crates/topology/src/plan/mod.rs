@@ -42,6 +42,9 @@ pub struct Policy {
     pub ignore_sentinel: bool,
     /// The epoch of the lock this dictator holds.
     pub epoch: u64,
+    /// Attach who can be attached although another slave is refused. A document is applied as a whole or not at
+    /// all; enforcement does what can be done, for a slave that nobody attaches is one copy of the data less.
+    pub partial: bool,
 }
 
 /// Bytes a target may lag behind the acting master when the pause begins.
@@ -97,13 +100,27 @@ pub struct Plan {
     pub would: Would,
     /// Slaves left out for now.
     pub pending: Vec<Pending>,
+    /// Why a slave that answers is left out, under [`Policy::partial`]: what the change ends with after its steps.
+    pub refused: Option<Refusal>,
     /// Things an operator should know.
     pub warnings: Vec<String>,
 }
 
 impl Plan {
+    fn new(steps: Vec<Step>, would: Would) -> Self {
+        Self {
+            steps,
+            again: false,
+            acting: None,
+            would,
+            pending: Vec::new(),
+            refused: None,
+            warnings: Vec::new(),
+        }
+    }
+
     fn again(steps: Vec<Step>, would: Would) -> Self {
-        Self { steps, again: true, acting: None, would, pending: Vec::new(), warnings: Vec::new() }
+        Self { again: true, ..Self::new(steps, would) }
     }
 }
 
@@ -156,7 +173,9 @@ pub fn plan(
     policy: &Policy,
 ) -> Result<Plan, Refusal> {
     let situation = Situation { wanted, observation, record, policy };
-    decide(&situation).map_err(|refusal| advice::followable(refusal, record))
+    let mut plan = decide(&situation).map_err(|refusal| advice::followable(refusal, record))?;
+    plan.refused = plan.refused.map(|refusal| advice::followable(refusal, record));
+    Ok(plan)
 }
 
 fn decide(situation: &Situation<'_>) -> Result<Plan, Refusal> {
@@ -192,14 +211,8 @@ fn around(situation: &Situation<'_>, acting: &NodeName, adopt: Option<Right>) ->
     let Some(state) = situation.observation.known(acting) else {
         return Err(acting::unreachable(situation, acting));
     };
-    let mut plan = Plan {
-        steps: adopt.map(|right| Step::Adopt { node: acting.clone(), right }).into_iter().collect(),
-        again: false,
-        acting: Some(acting.clone()),
-        would: adopted(adopt),
-        pending: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let steps = adopt.map(|right| Step::Adopt { node: acting.clone(), right }).into_iter().collect();
+    let mut plan = Plan { acting: Some(acting.clone()), ..Plan::new(steps, adopted(adopt)) };
     if adopt.is_some_and(|right| right != Right::Established) {
         // Where the lineage before ended is known once the grant is recorded, and only then can anyone
         // be held against it. What one of the others holds must not keep the grant from being recorded.
@@ -391,7 +404,15 @@ fn attachments(
             // Its own data is gone already; it is being filled from this very master.
             Basis::Lineage
         } else {
-            judge(situation, acting_state, slave, state)?
+            match judge(situation, acting_state, slave, state) {
+                Ok(basis) => basis,
+                Err(refusal) if situation.policy.partial && !moves => {
+                    plan.pending.push(Pending { node: slave.clone(), reason: refusal.detail.clone() });
+                    plan.refused.get_or_insert(refusal);
+                    continue;
+                }
+                Err(refusal) => return Err(refusal),
+            }
         };
         if state.vitals.is_master() {
             plan.warnings.push(format!(

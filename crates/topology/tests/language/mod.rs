@@ -51,7 +51,7 @@ impl Scene {
             wanted: Wanted { document: document("a"), revision: None },
             observation: Observation::default(),
             record: Record::default(),
-            policy: Policy { ignore_sentinel: false, epoch: 1 },
+            policy: Policy { ignore_sentinel: false, epoch: 1, partial: false },
         };
         for line in input.lines() {
             let line = line.split('#').next().unwrap_or_default();
@@ -105,7 +105,8 @@ impl Scene {
     }
 
     fn policy(&mut self, words: &Words) {
-        words.only(&["epoch", "ignore-sentinel"]);
+        words.only(&["epoch", "ignore-sentinel", "partial"]);
+        self.policy.partial = words.flag("partial");
         self.policy.ignore_sentinel = words.flag("ignore-sentinel");
         self.policy.epoch = words.number("epoch").unwrap_or(1);
     }
@@ -458,6 +459,10 @@ fn show_plan(plan: &Plan) -> String {
     }
     for pending in &plan.pending {
         text.push_str(&format!("pending {}: {}\n", pending.node, pending.reason));
+    }
+    if let Some(refusal) = &plan.refused {
+        let about = refusal.node.as_ref().expect("a refusal about a slave");
+        text.push_str(&format!("refused in the end: {} about {about}\n", refusal.slug.as_str()));
     }
     for warning in &plan.warnings {
         text.push_str(&format!("warning: {warning}\n"));

@@ -21,8 +21,13 @@ pub(super) enum Failing {
     /// Nothing is known to stand in the way.
     #[default]
     Nothing,
-    /// A pass was refused for this reason.
-    Refused(String),
+    /// A pass was refused.
+    Refused {
+        /// The reason, in words without numbers.
+        what: String,
+        /// Its steps, where it did what could be done before it ended so.
+        did: Option<String>,
+    },
     /// A pass did this and left these slaves as they were.
     InVain {
         /// Its steps and what is pending, in words without numbers.
@@ -52,11 +57,16 @@ pub(super) enum Tell {
 
 impl Failing {
     /// Whether this refusal is another than the one told last. It is the one told last from now on.
-    pub(super) fn is_news(&mut self, refusal: &Refusal) -> bool {
+    pub(super) fn is_news(&mut self, refusal: &Refusal, done: Option<&Receipt>) -> bool {
         let what = format!("{} {}", refusal.slug.as_str(), without_digits(&refusal.detail));
-        let known = matches!(self, Self::Refused(told) if *told == what);
-        *self = Self::Refused(what);
+        let known = matches!(self, Self::Refused { what: told, .. } if *told == what);
+        *self = Self::Refused { what, did: done.map(steps) };
         !known
+    }
+
+    /// Whether the pass that was refused last had taken these very steps: then they were in vain.
+    pub(super) fn did_before(&self, receipt: &Receipt) -> bool {
+        matches!(self, Self::Refused { did: Some(did), .. } if *did == steps(receipt))
     }
 
     /// Takes note of a pass that was carried out, and says what is to be told of it.
@@ -107,9 +117,13 @@ fn in_vain(receipt: &Receipt) -> Option<(String, Vec<ReceiptPending>)> {
     if receipt.outcome != "repaired" || receipt.pending.is_empty() {
         return None;
     }
-    let steps: Vec<_> = receipt.steps.iter().map(|step| (&step.step, &step.node)).collect();
     let reasons: Vec<_> = receipt.pending.iter().map(in_words).map(|words| without_digits(&words)).collect();
-    Some((format!("{steps:?} {reasons:?}"), receipt.pending.clone()))
+    Some((format!("{} {reasons:?}", steps(receipt)), receipt.pending.clone()))
+}
+
+fn steps(receipt: &Receipt) -> String {
+    let steps: Vec<_> = receipt.steps.iter().map(|step| (&step.step, &step.node)).collect();
+    format!("{steps:?}")
 }
 
 fn in_words(pending: &ReceiptPending) -> String {
@@ -152,6 +166,19 @@ mod tests {
         assert_eq!(failing.carried_out(&refuses), Tell::Nothing);
         assert_eq!(failing.carried_out(&receipt("repaired", Some("another reason"))), Tell::Everything);
         assert!(!failing.is_told());
+    }
+
+    #[test]
+    fn what_a_refused_pass_did_is_told_until_it_does_the_same_again() {
+        let mut failing = Failing::default();
+        let refusal = |detail: &str| Refusal::new(topology::refusal::Slug::SplitBrain, detail, "");
+        let (attached, nothing) = (receipt("repaired", None), None);
+        assert!(!failing.did_before(&attached));
+        assert!(failing.is_news(&refusal("9 keys"), Some(&attached)));
+        assert!(failing.did_before(&attached), "it was in vain");
+        assert!(!failing.is_news(&refusal("10 keys"), nothing), "the same with other figures");
+        assert!(!failing.did_before(&attached), "it was not needed then");
+        assert!(failing.is_news(&refusal("another matter"), nothing));
     }
 
     #[test]

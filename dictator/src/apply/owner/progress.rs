@@ -47,7 +47,9 @@ impl Owner {
         running.announced = true;
         "verify".clone_into(&mut running.change.step);
         let may_act = self.nodes.may_act();
-        let is_told = running.cause == "enforcement" && self.failing.is_told();
+        let is_told = self.failing.is_told() || self.failing.did_before(receipt);
+        let is_told = running.cause == "enforcement" && is_told;
+        running.answered = Some(Box::new(receipt.clone()));
         if running.cause == "put" || (receipt.outcome != "unchanged" && !is_told) {
             running.told = true;
             log_receipt(running.cause, receipt);
@@ -136,11 +138,15 @@ impl Owner {
         let evidence = Value::Object(refusal.evidence.clone());
         if running.cause == "put" {
             tracing::info!(slug, node, %evidence, r#do = refusal.advice, "refused: {}", refusal.detail);
-        } else if self.failing.is_news(&refusal) {
+        } else if self.failing.is_news(&refusal, running.answered.as_deref()) {
             self.cannot_keep(slug, &node, &evidence, &refusal.detail, &refusal.advice);
         }
         if running.cause == "put" {
             self.remember(running.cause, origin, slug, Some(refusal.detail.clone()), None);
+        } else if let Some(receipt) = running.answered.filter(|_| running.told) {
+            // One slave was refused, and the others were put right before.
+            let outcome = receipt.outcome.clone();
+            self.remember(running.cause, origin, &outcome, None, Some(*receipt));
         }
         answer(running.askers, || self.current(Err(Rejection::Refused(Box::new(refusal.clone())))));
     }
