@@ -14,6 +14,7 @@ tools_packages() {
     nft) echo nftables ;;
     nsenter) echo util-linux ;;
     script) echo bsdutils ;;
+    musl-gcc) echo musl-tools ;;
     dig) echo bind9-dnsutils ;;
     protoc) echo protobuf-compiler libprotobuf-dev ;;
     cc) echo gcc libc6-dev ;;

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Makes an OCI image from nothing but the static programs, without a daemon and without root.
 #
-#   packaging/image.sh [--from FOLDER] [--out FILE.tar]
+#   packaging/image.sh [--from FOLDER] [--out FILE.tar] [--fast]
 #
 # Without --from it builds for x86_64-unknown-linux-musl first (rustup target add x86_64-unknown-linux-musl, and
-# musl-tools). The result, target/packages/redis-dictator-VERSION.oci.tar unless --out says otherwise, is taken by
+# musl-tools). --fast packs loosely, for tests. The result, target/packages/redis-dictator-VERSION.oci.tar unless --out says otherwise, is taken by
 # `podman load -i`, `skopeo copy oci-archive:…` and others that know OCI archives.
 #
 # One image has all four programs; the command says which one runs, by default the dictator. They run as the user
@@ -17,11 +17,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 programs=(dictator dnsd observer dictatorctl)
 target=x86_64-unknown-linux-musl
 user=65532
-from='' out=''
+from='' out='' compression=9
 while [ $# -gt 0 ]; do
   case $1 in
     --from) from=${2:?--from needs a folder}; shift 2 ;;
     --out) out=${2:?--out needs a file}; shift 2 ;;
+    --fast) compression=1; shift ;;
     -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit ;;
     *) echo "image: unknown option $1 (see --help)" >&2; exit 64 ;;
   esac
@@ -74,7 +75,7 @@ blob() {
   echo "sha256:$digest"
 }
 difference=sha256:$(sha256sum "$folder/layer.tar" | cut -d ' ' -f 1)
-gzip -9n "$folder/layer.tar"
+gzip "-${compression}n" "$folder/layer.tar"
 layer=$(blob "$folder/layer.tar.gz")
 
 cat >"$folder/config.json" <<JSON

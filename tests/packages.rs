@@ -2,7 +2,9 @@
 //! materials compared with the lock file.
 //!
 //! The package is made of the programs of this build, so that no release build is needed. The image takes only
-//! static programs; the one that every Debian has, `ldconfig`, stands in for ours.
+//! static programs: those of this build for musl, which `.ci/run` makes beside it, and they are run from the image as a
+//! container would run them. Where there are none, the static program that every Debian has, `ldconfig`, stands in for
+//! them, and all but the running is tried.
 
 #![allow(
     clippy::print_stderr,
@@ -17,6 +19,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use harness::binaries::binary;
+use harness::cluster::assert_settled;
+use harness::http::Http;
+use harness::ports::free_address;
+use harness::process::{Process, Recipe};
+use harness::{Redis, RedisOptions, topology, wait_until};
 use serde_json::Value;
 
 const PROGRAMS: [&str; 4] = ["dictator", "dnsd", "observer", "dictatorctl"];
@@ -125,19 +132,37 @@ fn the_package_tells_dpkg_what_it_needs() {
 /// What lintian says of a package that was not compressed to make the test quick.
 const UNPACKED: &str = "uses-no-compression-for-control-tarball,uses-no-compression-for-data-tarball";
 
-/// The layout of an image made of stand-ins.
-fn image(folder: &Path) -> PathBuf {
-    let programs = folder.join("programs");
-    fs::create_dir(&programs).expect("a folder");
-    for program in PROGRAMS {
-        fs::copy("/sbin/ldconfig", programs.join(program)).expect("a static program");
+/// Our programs as they are built for musl in the profile of this test, if they are.
+fn static_programs() -> Option<PathBuf> {
+    let ours = binary("dictator");
+    let (profile, target) = (ours.parent()?, ours.ancestors().nth(2)?);
+    let folder = target.join("x86_64-unknown-linux-musl").join(profile.file_name()?);
+    PROGRAMS.iter().all(|program| folder.join(program).is_file()).then_some(folder)
+}
+
+/// The layout of an image made of our static programs, or of stand-ins; and whether they are ours.
+fn image(folder: &Path) -> (PathBuf, bool) {
+    let ours = static_programs();
+    let stand_ins = folder.join("programs");
+    if ours.is_none() {
+        eprintln!("the image is made of stand-ins: no static programs are built (docs/packaging.md)");
+        fs::create_dir(&stand_ins).expect("a folder");
+        for program in PROGRAMS {
+            fs::copy("/sbin/ldconfig", stand_ins.join(program)).expect("a static program");
+        }
     }
+    let programs = ours.as_ref().unwrap_or(&stand_ins);
     let archive = folder.join("image.tar");
-    said(run(Command::new("packaging/image.sh").arg("--from").arg(&programs).arg("--out").arg(&archive)));
+    said(run(Command::new("packaging/image.sh")
+        .arg("--fast")
+        .arg("--from")
+        .arg(programs)
+        .arg("--out")
+        .arg(&archive)));
     let layout = folder.join("layout");
     fs::create_dir(&layout).expect("a folder");
     said(run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&layout)));
-    layout
+    (layout, ours.is_some())
 }
 
 /// A blob, after its digest and size were compared with what refers to it.
@@ -158,7 +183,7 @@ fn json(path: &Path) -> Value {
 #[test]
 fn the_image_holds_the_programs_and_runs_them_as_nobody_special() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let layout = image(folder.path());
+    let (layout, ours) = image(folder.path());
     assert_eq!(json(&layout.join("oci-layout"))["imageLayoutVersion"], "1.0.0");
     let manifest = json(&blob(&layout, &json(&layout.join("index.json"))["manifests"][0]));
     let config = json(&blob(&layout, &manifest["config"]));
@@ -181,6 +206,55 @@ fn the_image_holds_the_programs_and_runs_them_as_nobody_special() {
         assert!(line.is_some_and(|line| line.starts_with("drwx------ 65532/65532 ")), "{daemon}: {listed}");
     }
     assert!(!listed.lines().any(|line| line.starts_with("-rws") || line.contains("/sh")), "{listed}");
+    let files = listed.lines().filter(|line| line.starts_with('-')).count();
+    assert_eq!(files, PROGRAMS.len() + 2, "the programs, passwd, group, and nothing else: {listed}");
+    if ours {
+        runs_as_a_container(folder.path(), &unpacked);
+    }
+}
+
+/// Unpacks the layer and runs what is in it with it as the root, as the user of the image: the dictator makes a master.
+fn runs_as_a_container(folder: &Path, layer: &Path) {
+    let root = folder.join("root");
+    fs::create_dir(&root).expect("a folder");
+    // Its user goes through the folder of the test, too.
+    for place in [folder, &root] {
+        fs::set_permissions(place, fs::Permissions::from_mode(0o755)).expect("a folder of ours");
+    }
+    said(run(Command::new("tar").args(["--numeric-owner", "-xpf"]).arg(layer).arg("-C").arg(&root)));
+    let inside = |program: &str| -> Vec<String> {
+        let root = root.to_str().expect("UTF-8");
+        ["--userspec=65532:65532", root, &format!("/usr/bin/{program}")].map(str::to_owned).to_vec()
+    };
+    for program in PROGRAMS {
+        let ran = run(Command::new("chroot").args(inside(program)).arg("--version"));
+        if String::from_utf8_lossy(&ran.stderr).contains("not permitted") {
+            eprintln!("skipped: only root may run programs as another user with another root");
+            return;
+        }
+        assert!(said(ran).starts_with(program), "{program}");
+    }
+    let address = free_address();
+    let nodes = Redis::start_many(2, &RedisOptions::default());
+    let mut arguments = inside("dictator");
+    arguments.extend(["--listen".to_owned(), address.to_string()]);
+    let mut dictator = Process::new(Recipe {
+        name: "the dictator of the image".to_owned(),
+        program: "chroot".into(),
+        arguments,
+        environment: Vec::new(),
+        folder: folder.to_owned(),
+        log: folder.join("log"),
+    });
+    dictator.start();
+    let http = Http::new(address);
+    wait_until("the dictator of the image to answer", std::time::Duration::from_secs(20), || {
+        http.try_request("GET", "/healthz", &[], b"")
+            .map_err(|error| format!("{error}: {}", harness::logs::tail(&folder.join("log"))))
+    });
+    http.put("/master?wait=links", &topology(&nodes[0], &[&nodes[1]])).expect(200);
+    assert_settled(&nodes[0], &[&nodes[1]]);
+    assert!(root.join("var/lib/redis-dictator/record.json").is_file(), "its state is where the volume is");
 }
 
 #[test]
