@@ -37,7 +37,7 @@ pub const CODES: [(Code, &str); 8] = [
     (Code::Unfinished, "not complete, or the outcome is not known: look at status before trying again"),
     (Code::Usage, "wrong usage; nothing was sent"),
     (Code::Unavailable, "no daemon that could act was reached"),
-    (Code::NotPermitted, "not permitted with this token"),
+    (Code::NotPermitted, "not permitted with this token, or to this user of etcd"),
 ];
 
 impl From<Code> for ExitCode {

@@ -29,7 +29,7 @@ const ASKING: [&[&str]; 13] = [
 const DOCUMENT: &str = r#"{"master": {"address": "127.0.0.1", "port": 1}, "slaves": []}"#;
 
 /// Wrong calls with a part of the sentence they get.
-const WRONG: [(&[&str], &str); 47] = [
+const WRONG: [(&[&str], &str); 52] = [
     (&[], "Usage: dictatorctl"),
     (&["stauts"], "similar subcommands exist: 'pause', 'status'"),
     (&["status", "extra"], "unexpected argument 'extra'"),
@@ -70,6 +70,11 @@ const WRONG: [(&[&str], &str); 47] = [
     (&["cluster-config", "-"], "--folder <PATH>"),
     (&["cluster-config", "-", "--folder", "/proc"], "unknown field `master`"),
     (&["doctor", "moon"], "invalid value 'moon'"),
+    (&["watch", "core-01"], "unexpected argument 'core-01'"),
+    (&["token"], "dictatorctl token [OPTIONS] <COMMAND>"),
+    (&["token", "new", "--name", "a"], "--role <ROLE>"),
+    (&["token", "new", "--name", "a", "--role", "king"], "invalid value 'king'"),
+    (&["token", "new", "--name", "a b", "--role", "viewer"], "a b"),
     (&["pause"], "--for <DURATION>"),
     (&["pause", "--for", "10"], "--for \"10\": expected a number and its unit"),
     (&["pause", "--for", "0s"], "--for \"0s\": whole seconds, and at least one"),
@@ -81,6 +86,15 @@ const WRONG: [(&[&str], &str); 47] = [
     (&["completion", "cmd"], "invalid value 'cmd'"),
     (&["man", "status"], "unexpected argument 'status'"),
 ];
+
+#[test]
+fn every_command_has_a_wrong_call() {
+    for command in ctl::command_line::command().get_subcommands() {
+        let name = command.get_name();
+        let called = WRONG.iter().any(|(arguments, _)| arguments.first() == Some(&name));
+        assert!(called || name == "help", "`{name}` is never called wrongly");
+    }
+}
 
 #[test]
 fn wrong_usage_is_said_in_one_sentence_and_nothing_is_sent() {

@@ -104,22 +104,35 @@ impl From<&ClientError> for Failure {
 
 /// The message of etcd for a role that lacks a permission (`ErrGRPCPermissionDenied`). It names neither.
 const PERMISSION_MESSAGE: &str = "permission denied";
+/// The same for who comes as nobody (`ErrGRPCUserEmpty`), and for a password that is not the user's
+/// (`ErrGRPCAuthFailed`).
+const NOBODY_MESSAGE: &str = "user name is empty";
+const PASSWORD_MESSAGE: &str = "authentication failed";
+
+impl EtcdError {
+    /// Whether etcd does not let this user in, or not do that.
+    pub fn is_permission(&self) -> bool {
+        let messages = [PERMISSION_MESSAGE, NOBODY_MESSAGE, PASSWORD_MESSAGE];
+        matches!(self, Self::Refused { reason, .. } if messages.iter().any(|message| reason.contains(message)))
+    }
+}
 
 /// The same reason; for a permission that is missing, with the permission and the command that gives it.
 ///
 /// `keys` are a key, or `--prefix KEY`, as `etcdctl` takes them.
 pub(crate) fn with_permission(reason: String, user: Option<&str>, right: &str, keys: &str) -> String {
-    if !reason.contains(PERMISSION_MESSAGE) {
-        return reason;
-    }
     match user {
-        Some(user) => format!(
+        Some(user) if reason.contains(PERMISSION_MESSAGE) => format!(
             "{reason}: user `{user}` may not {right} {keys}; permit it to the role of that user: \
              etcdctl role grant-permission ROLE {right} {keys}"
         ),
-        None => format!(
-            "{reason}: etcd lets only users in; give an etcd user and its password file, who may {right} {keys}"
+        Some(user) if reason.contains(PASSWORD_MESSAGE) => {
+            format!("{reason}: look at the user name `{user}` and its password file")
+        }
+        None if reason.contains(PERMISSION_MESSAGE) || reason.contains(NOBODY_MESSAGE) => format!(
+            "{reason}: etcd lets only users in; give an etcd user who may {right} {keys}, and its password file"
         ),
+        _ => reason,
     }
 }
 

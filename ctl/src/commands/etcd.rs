@@ -179,6 +179,7 @@ pub(super) async fn put_in_force(context: Context<'_>, document: &Document) -> R
 
 fn failure(error: EtcdError) -> Failure {
     let code = match error {
+        _ if error.is_permission() => Code::NotPermitted,
         EtcdError::Unreachable { .. } => Code::Unavailable,
         EtcdError::Refused { .. } => Code::Refused,
         EtcdError::OutcomeUnknown { .. } => Code::Unfinished,
