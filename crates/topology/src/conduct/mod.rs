@@ -79,8 +79,10 @@ pub struct Conduct {
     limits: Limits,
     names: Names,
     record: Record,
-    /// The record as it was at the start.
-    before: Record,
+    /// The record as it was last made durable, at first as it was at the start.
+    durable: Record,
+    /// Something was made durable in the course of this change, so nodes may have got orders.
+    saved: bool,
     /// The record differs from what was last made durable.
     dirty: bool,
     record_unsaved: Option<String>,
@@ -129,7 +131,8 @@ impl Conduct {
             job,
             limits,
             names,
-            before: record.clone(),
+            durable: record.clone(),
+            saved: false,
             record,
             dirty: false,
             record_unsaved: None,

@@ -90,6 +90,8 @@ impl Conduct {
                 self.dirty = false;
                 self.strays_noted = false;
                 self.record_unsaved = None;
+                self.durable = self.record.clone();
+                self.saved = true;
             }
             Err(why) => self.record_unsaved = Some(why.clone()),
         }
@@ -109,7 +111,7 @@ impl Conduct {
                 Ok(()) => self.send_promotion(&node, right, Some(before)),
                 Err(why) => {
                     self.record = *before;
-                    self.fail(not_writable(&why));
+                    self.fail(self.not_writable(&why));
                 }
             },
             AfterSave::Follow { node, to } => match result {
@@ -135,19 +137,21 @@ impl Conduct {
         }
     }
 
-    /// Nothing was done yet and the record cannot hold the new document: the old one stays in force.
+    /// The record cannot hold the new document: what was last made durable stays in force. An order that was
+    /// given since the start may have been carried out, and the record that permitted it says so.
     fn fail_unsaved(&mut self, why: &str) {
-        self.record = self.before.clone();
-        self.fail(not_writable(why));
+        self.record = self.durable.clone();
+        self.fail(self.not_writable(why));
     }
-}
 
-fn not_writable(why: &str) -> Refusal {
-    Refusal::new(
-        Slug::RecordNotWritable,
-        format!("the record cannot be written: {why}; nothing was changed"),
-        "mend what is named (space or permissions of the state directory, or etcd), then send the document again",
-    )
+    fn not_writable(&self, why: &str) -> Refusal {
+        let so_far = if self.saved { "what was done before stays as it is" } else { "nothing was changed" };
+        Refusal::new(
+            Slug::RecordNotWritable,
+            format!("the record cannot be written: {why}; {so_far}"),
+            "mend what is named (space or permissions of the state directory, or etcd), then send the document again",
+        )
+    }
 }
 
 pub(super) fn internal(step: &'static str) -> Refusal {
