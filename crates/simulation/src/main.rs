@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use simulation::command_line::{Arguments, USAGE};
-use simulation::report::Summary;
+use simulation::report::{Progress, Summary};
 use simulation::schedule::Schedule;
 use simulation::{explore, mutation};
 
@@ -35,12 +35,14 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Summary, String> {
     let (start, mut summary) = (Instant::now(), Summary::default());
     let late = || arguments.time_max.is_some_and(|max| start.elapsed() >= max);
     let mut first_failure: Option<Schedule> = None;
+    let mut progress = Progress::new(std::io::stderr());
     let mut one = |name: String, schedule: Schedule, summary: &mut Summary| {
         let verdict = schedule.run(false);
         if verdict.violation.is_some() {
             first_failure.get_or_insert(schedule);
         }
         summary.add(|| name, verdict);
+        progress.look_at(summary);
     };
     if arguments.exhaustive {
         for (number, family) in explore::FAMILIES.into_iter().enumerate() {

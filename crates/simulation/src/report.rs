@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, Instant};
 
 use crate::driver::Ended;
 use crate::faults::KINDS;
@@ -11,6 +12,37 @@ use crate::schedule::Verdict;
 
 /// Most violations listed one by one.
 const VIOLATIONS_LISTED_MAX: usize = 20;
+
+/// How often a long run says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Tells on the way what a long run has come to: every broken promise at once, and each minute how far it is.
+#[derive(Debug)]
+pub struct Progress<W> {
+    out: W,
+    told_at: Instant,
+    violations_told: usize,
+}
+
+impl<W: io::Write> Progress<W> {
+    /// Nothing was told yet.
+    pub fn new(out: W) -> Self {
+        Self { out, told_at: Instant::now(), violations_told: 0 }
+    }
+
+    /// Tells what is new. A terminal that is gone is no reason to end.
+    pub fn look_at(&mut self, summary: &Summary) {
+        for (name, violation) in &summary.violations[self.violations_told..] {
+            let _ = writeln!(self.out, "{name}: {}: {}", violation.kind, violation.detail);
+        }
+        self.violations_told = summary.violations.len();
+        if self.told_at.elapsed() >= PROGRESS_INTERVAL {
+            self.told_at = Instant::now();
+            let _ =
+                writeln!(self.out, "{} schedules, {} violations", summary.schedules, self.violations_told);
+        }
+    }
+}
 
 /// Sums over schedules.
 #[derive(Debug, Default)]
