@@ -7,6 +7,7 @@
 //! be under way.
 
 mod events;
+mod metrics;
 
 use std::fmt;
 use std::net::SocketAddr;

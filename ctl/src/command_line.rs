@@ -109,6 +109,13 @@ fn doctor() -> Command {
                 .value_hint(ValueHint::DirPath)
                 .help("Where the host's /proc and /sys are, in a container that has them elsewhere"),
         )
+        .arg(
+            Arg::new("arguments")
+                .value_name("ARGUMENT")
+                .num_args(0..)
+                .last(true)
+                .help("Passed to redis-cli, such as --tls --cacert FILE --user NAME"),
+        )
 }
 
 fn acl() -> Command {

@@ -173,3 +173,45 @@ fn the_files_that_cure_a_host_ship() {
     );
     assert!(read("redis-no-thp.service").contains("transparent_hugepage/enabled"));
 }
+
+#[test]
+fn nodes_are_asked_as_the_operator_says() {
+    let cluster = Cluster::established(2, &RedisOptions::default(), &quick_without_enforcement());
+    for node in &cluster.nodes {
+        assert!(!node.command("ACL SETUSER ops on >hour ~* &* +@all").is_error());
+        assert!(!node.command("ACL SETUSER default -config").is_error());
+    }
+    let ctl = Ctl::of(cluster.dictator.url("")).with("REDISCLI_AUTH", "hour");
+    let told = |more: &[&str]| {
+        let ran = ctl.run(&[&["doctor", "cluster", "-o", "json"][..], more].concat());
+        ran.json()["findings"].to_string()
+    };
+    let as_nobody = told(&[]);
+    assert!(as_nobody.contains("CONFIG GET is not permitted"), "{as_nobody}");
+    let as_ops = told(&["--", "--user", "ops"]);
+    assert!(!as_ops.contains("CONFIG GET is not permitted"), "{as_ops}");
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_found() {
+    let authority = harness::certificates::Authority::new();
+    let day = Command::new("date").args(["-u", "-d", "+5 days", "+%Y %m %d"]).output().expect("date runs");
+    let day = String::from_utf8(day.stdout).expect("text");
+    let mut day = day.split_whitespace().map(|number| number.parse::<i32>().expect("a number"));
+    let mut next = || day.next().expect("a year, a month, a day");
+    let (year, month, day) = (next(), next() as u8, next() as u8);
+    let near = authority.issue_until("near", "near", &["127.0.0.1"], (year, month, day));
+    let far = authority.issue("far", "far", &["127.0.0.1"]);
+    let soon = "its certificate ends soon, as the test wants it";
+    let dictator = Daemon::dictator(&DaemonOptions::new().private(&authority, &far));
+    let dnsd = Daemon::dnsd(&DaemonOptions::new().private(&authority, &near).allow_log("certificate", soon));
+    let ctl = Ctl::of(dictator.url(""))
+        .with("DICTATORCTL_CA_FILE", &authority.path())
+        .with("DICTATORCTL_NOTIFY", &dnsd.url("/dns"));
+    let about = |one: &&Value| one["what"].as_str().is_some_and(|what| what.contains("certificate"));
+    let findings = findings(&ctl);
+    let found: Vec<&Value> = findings.iter().filter(about).collect();
+    assert_eq!(found.len(), 1, "{findings:?}");
+    assert_eq!((&found[0]["level"], &found[0]["place"]), (&"warning".into(), &dnsd.url("/dns").into()));
+    assert!(found[0]["what"].as_str().is_some_and(|what| what.contains("the dnsd ends in 4 days")));
+}

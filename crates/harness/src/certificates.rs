@@ -106,7 +106,7 @@ impl Authority {
     /// # Panics
     /// When a name cannot be in a certificate or files cannot be written.
     pub fn issue(&self, file: &str, common_name: &str, names: &[&str]) -> Pair {
-        self.sign(file, common_name, names, 2049)
+        self.issue_until(file, common_name, names, (2049, 1, 1))
     }
 
     /// The same, but its time is over.
@@ -114,15 +114,19 @@ impl Authority {
     /// # Panics
     /// As [`Self::issue`].
     pub fn issue_expired(&self, file: &str, common_name: &str, names: &[&str]) -> Pair {
-        self.sign(file, common_name, names, 2001)
+        self.issue_until(file, common_name, names, (2001, 1, 1))
     }
 
-    fn sign(&self, file: &str, common_name: &str, names: &[&str], until_year: i32) -> Pair {
+    /// The same with an end: a year, a month, a day.
+    ///
+    /// # Panics
+    /// As [`Self::issue`], and where there is no such day.
+    pub fn issue_until(&self, file: &str, common_name: &str, names: &[&str], end: (i32, u8, u8)) -> Pair {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut parameters = CertificateParams::new(names).expect("names");
         parameters.distinguished_name.push(DnType::CommonName, common_name);
         parameters.not_before = date_time_ymd(2000, 1, 1);
-        parameters.not_after = date_time_ymd(until_year, 1, 1);
+        parameters.not_after = date_time_ymd(end.0, end.1, end.2);
         let key = KeyPair::generate().expect("a key");
         let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate");
         let place = |ending: &str| self.folder.path().join(format!("{file}.{ending}"));

@@ -20,7 +20,7 @@ use super::{Context, parsed};
 use crate::answer::{Node, Status};
 use crate::client::{Ask, Client, Reply};
 use crate::doctor::nodes::{Facts, Permissions, parse_config, parse_info};
-use crate::doctor::{Finding, Level, host, nodes, published, report};
+use crate::doctor::{Finding, Level, certificates, host, nodes, published, report};
 use crate::exit::{Code, Failure};
 use crate::permissions::{RULES_NEEDED, RULES_UNWANTED};
 
@@ -41,10 +41,11 @@ pub(super) async fn doctor(context: Context<'_>) -> Result<Code, Failure> {
     if what != "host" {
         let status: Status = parsed(&context.get("/status").await?)?;
         findings.extend(of_status(&status));
-        let facts = examine_nodes(&status.nodes, context.text("redis-user")).await?;
+        let facts = examine_nodes(&status.nodes, context).await?;
         findings.extend(nodes::examine(&facts));
         looked_at.push(format!("{} nodes", facts.len()));
         findings.extend(of_publishers(context, &status).await);
+        findings.extend(of_certificates(context).await);
     }
     if what != "cluster" {
         findings.extend(host::examine(Path::new(context.text("root").unwrap_or("/"))));
@@ -104,8 +105,21 @@ async fn of_publishers(context: Context<'_>, status: &Status) -> Vec<Finding> {
     findings
 }
 
+/// Asks every daemon that is known when its certificate ends. Who does not answer is told of elsewhere.
+async fn of_certificates(context: Context<'_>) -> Vec<Finding> {
+    let client = Client::new(context.settings);
+    let now_unix_s = i64::try_from(clock::unix_millis() / 1000).unwrap_or(i64::MAX);
+    let mut findings = Vec::new();
+    for endpoint in context.settings.endpoints.iter().chain(&context.settings.notify) {
+        if let Ok(text) = client.metrics(endpoint).await {
+            findings.extend(certificates::examine(&endpoint.to_string(), &text, now_unix_s));
+        }
+    }
+    findings
+}
+
 /// Asks every node whose address is known, several at once, and the masters twice.
-async fn examine_nodes(nodes: &[Node], user: Option<&str>) -> Result<Vec<Facts>, Failure> {
+async fn examine_nodes(nodes: &[Node], context: Context<'_>) -> Result<Vec<Facts>, Failure> {
     let known: Vec<&Node> = nodes.iter().filter(|node| node.endpoint().is_some()).collect();
     if !known.is_empty()
         && let Err(error) = Command::new("redis-cli").arg("--version").output().await
@@ -113,61 +127,72 @@ async fn examine_nodes(nodes: &[Node], user: Option<&str>) -> Result<Vec<Facts>,
         let text = format!("the nodes are examined by redis-cli, which cannot be started: {error}");
         return Err(Failure::new(Code::Failed, text));
     }
-    let asking = known.into_iter().map(|node| examine_node(node.clone(), user.map(str::to_owned)));
+    let options = context.matches.get_many::<String>("arguments").into_iter().flatten();
+    let options: Vec<String> = options.cloned().collect();
+    let asking = known.into_iter().map(|node| {
+        let asked = Asked { node: node.clone(), options: options.clone() };
+        examine_node(asked, context.text("redis-user").map(str::to_owned))
+    });
     Ok(stream::iter(asking).buffered(AT_ONCE_MAX).collect().await)
 }
 
-async fn examine_node(node: Node, user: Option<String>) -> Facts {
-    let endpoint = node.endpoint().unwrap_or_default();
-    let mut facts = Facts { endpoint, is_master: node.role == "master", ..Facts::default() };
-    if let Err(reason) = ask_node(&node, &mut facts).await {
+/// A node, and how redis-cli connects to it.
+struct Asked {
+    node: Node,
+    options: Vec<String>,
+}
+
+async fn examine_node(asked: Asked, user: Option<String>) -> Facts {
+    let endpoint = asked.node.endpoint().unwrap_or_default();
+    let mut facts = Facts { endpoint, is_master: asked.node.role == "master", ..Facts::default() };
+    if let Err(reason) = ask_node(&asked, &mut facts).await {
         facts.unasked = Some(reason);
     } else if let Some(user) = user {
-        let permissions = permissions(&node, &user).await.unwrap_or_else(Permissions::Unknown);
+        let permissions = permissions(&asked, &user).await.unwrap_or_else(Permissions::Unknown);
         facts.user = Some((user, permissions));
     }
     facts
 }
 
-async fn ask_node(node: &Node, facts: &mut Facts) -> Result<(), String> {
+async fn ask_node(asked: &Asked, facts: &mut Facts) -> Result<(), String> {
     let begun = Instant::now();
-    facts.info = parse_info(&redis_cli(node, &["INFO", "everything"]).await?);
+    facts.info = parse_info(&redis_cli(asked, &["INFO", "everything"]).await?);
     let before = clock::unix_millis();
-    let time = redis_cli(node, &["TIME"]).await?;
+    let time = redis_cli(asked, &["TIME"]).await?;
     let after = clock::unix_millis();
     // The answer belongs to some moment in between; too long a while tells nothing about a clock.
     if after.saturating_sub(before) <= CLOCK_WITHIN_MAX_MS {
         facts.clock_ahead_ms = clock_ahead(&time, before.midpoint(after));
     }
     facts.config =
-        redis_cli(node, &["CONFIG", "GET", "*"]).await.map(|text| parse_config(&text)).unwrap_or_default();
+        redis_cli(asked, &["CONFIG", "GET", "*"]).await.map(|text| parse_config(&text)).unwrap_or_default();
     if facts.is_master {
         sleep(RATE_OVER).await;
-        let later = parse_info(&redis_cli(node, &["INFO", "replication"]).await?);
+        let later = parse_info(&redis_cli(asked, &["INFO", "replication"]).await?);
         facts.writes_bytes_per_s = rate(facts, &later, begun.elapsed());
     }
     Ok(())
 }
 
 /// Tries what the dictator's user may do, without doing it.
-async fn permissions(node: &Node, user: &str) -> Result<Permissions, String> {
+async fn permissions(asked: &Asked, user: &str) -> Result<Permissions, String> {
     let (mut missing, mut excess) = (Vec::new(), Vec::new());
     for (rule, command) in RULES_NEEDED {
-        if !may(node, user, command).await? {
+        if !may(asked, user, command).await? {
             missing.push(rule);
         }
     }
     for (rule, command) in RULES_UNWANTED {
-        if may(node, user, command).await? {
+        if may(asked, user, command).await? {
             excess.push(rule);
         }
     }
     Ok(Permissions::Known { missing, excess })
 }
 
-async fn may(node: &Node, user: &str, command: &[&str]) -> Result<bool, String> {
+async fn may(asked: &Asked, user: &str, command: &[&str]) -> Result<bool, String> {
     let words = [&["ACL", "DRYRUN", user][..], command].concat();
-    Ok(redis_cli(node, &words).await?.trim() == "OK")
+    Ok(redis_cli(asked, &words).await?.trim() == "OK")
 }
 
 /// Bytes a second between two readings of the master's offset.
@@ -189,12 +214,13 @@ fn clock_ahead(text: &str, ours_unix_ms: u64) -> Option<i64> {
 }
 
 /// Runs one command at a node; an error reply is an error.
-async fn redis_cli(node: &Node, command: &[&str]) -> Result<String, String> {
-    let (Some(ip), Some(port)) = (&node.ip, node.port) else {
+async fn redis_cli(asked: &Asked, command: &[&str]) -> Result<String, String> {
+    let (Some(ip), Some(port)) = (&asked.node.ip, asked.node.port) else {
         return Err("its address is not known".to_owned());
     };
     let mut child = Command::new("redis-cli")
         .args(["-h", ip, "-p", &port.to_string()])
+        .args(&asked.options)
         .args(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -4,6 +4,7 @@
 //! every rule is tested with a line of text. A rule is here if breaking it loses data, makes the dictator refuse,
 //! or makes a change slow; taste is not.
 
+pub mod certificates;
 pub mod host;
 pub mod nodes;
 pub mod published;

@@ -218,7 +218,7 @@ fn knowable(node: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if node.config.is_empty() {
         let what = "CONFIG GET is not permitted, so half of these checks are left out";
-        let cure = "set REDISCLI_AUTH to the password of a user that may use CONFIG GET";
+        let cure = "come as a user that may use CONFIG GET: its password in REDISCLI_AUTH, its name behind -- as --user NAME";
         findings.push(node.finding(Level::Note, what, cure));
     }
     if node.info.contains_key("config_file") && node.info("config_file").is_empty() {
