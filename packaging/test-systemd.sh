@@ -144,6 +144,18 @@ until_true "DNS is answered on port 53" eval 'inside dig @127.0.0.1 +short +trie
   fail "dnsd has one capability and no other"
 passed "dnsd answers on port 53 with the one capability that this takes"
 
+# A cluster of its own, so that the one above is not touched.
+inside sh -c "mkdir -p /etc/systemd/system/redis-node@redis-9.service.d && echo REDIS_PORT=6389 >/etc/redis-dictator/node-redis-9.env &&
+  cp '$examples/redis-node@.service.d/metadata.conf' /etc/systemd/system/redis-node@redis-9.service.d/"
+inside systemctl daemon-reload
+inside systemctl enable --quiet --now redis-node@redis-9
+is redis-node@redis-9 ActiveState inactive || fail "a host without the mark starts no node"
+inside sh -c 'mkdir -p /etc/redis-dictator/hosts && touch /etc/redis-dictator/hosts/redis-9'
+inside systemctl start redis-node@redis-9
+is redis-node@redis-9 ActiveState active || fail "a host with the mark starts the node"
+inside systemctl disable --quiet --now redis-node@redis-9
+passed "a node that is enabled everywhere starts on marked hosts only"
+
 inside sh -c 'echo DICTATOR_LISTEN=nonsense >>/etc/redis-dictator/dictator.env'
 inside systemctl restart dictator 2>/dev/null && fail "a dictator with wrong settings does not start"
 until_true "wrong settings end the dictator" is dictator ActiveState failed

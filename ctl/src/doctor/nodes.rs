@@ -116,7 +116,7 @@ fn unasked(node: &Facts, reason: &str) -> Finding {
     let cure = if reason.contains("DENIED") {
         "protected mode turns other hosts away: give the node users or a password (docs/units.md, users.conf)"
     } else if reason.contains("NOAUTH") || reason.contains("WRONGPASS") || reason.contains("NOPERM") {
-        "set REDISCLI_AUTH to the password of a user that may use INFO, TIME and CONFIG GET"
+        "come as a user that may use INFO, TIME and CONFIG GET: its password in REDISCLI_AUTH, its name behind -- as --user NAME"
     } else {
         "start the node, or mend the way to it; this host has to reach it for these checks"
     };
