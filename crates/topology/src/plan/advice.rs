@@ -5,8 +5,14 @@
 //! Whoever named it again would get the same refusal, word for word. So the way out is added here, in one
 //! place: a restart gives the node a new life, and its data stays.
 
+use serde_json::json;
+
+use crate::address::NodeName;
+use crate::basis::NoBasis;
+use crate::document::Discard;
+use crate::observation::Vitals;
 use crate::record::Record;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Slug};
 
 /// Adds what to do about lives that the refusal names and that were given up already.
 pub(super) fn followable(mut refusal: Refusal, record: &Record) -> Refusal {
@@ -19,5 +25,27 @@ pub(super) fn followable(mut refusal: Refusal, record: &Record) -> Refusal {
             ));
         }
     }
+    refusal
+}
+
+/// The refusal for a node without basis.
+pub(crate) fn loss(node: &NodeName, vitals: &Vitals, no_basis: NoBasis) -> Refusal {
+    let writes = vitals.is_master() && vitals.write_calls != Some(0);
+    let (slug, what) = if writes {
+        (Slug::SplitBrain, "takes writes of its own")
+    } else {
+        (Slug::WouldLoseData, "holds data of its own")
+    };
+    let entry = json!({ "discard": [Discard { node: node.clone(), run_id: vitals.run_id.0.clone() }] });
+    let mut refusal = Refusal::new(
+        slug,
+        format!("{node} {what}: {}; attaching it would erase that", no_basis.because),
+        format!(
+            "if what {node} holds may be lost, add to the document: {}; otherwise name {node} as master, or save its data elsewhere first",
+            entry.to_string().trim_start_matches('{').trim_end_matches('}')
+        ),
+    )
+    .about(node);
+    refusal.evidence = no_basis.evidence;
     refusal
 }

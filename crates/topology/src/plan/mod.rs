@@ -22,15 +22,13 @@ mod standing;
 mod step;
 mod strays;
 
-use serde_json::json;
-
 use crate::address::NodeName;
 use crate::basis::{Basis, Reference};
-use crate::document::Discard;
 use crate::observation::{NodeState, Observation, Offset, Unknown, Vitals};
 use crate::record::{Record, Wanted};
 use crate::refusal::{Refusal, Slug};
 
+pub(crate) use advice::loss;
 pub(crate) use fitness::link_hindrance;
 pub(crate) use restart::{keys_kept, position_on};
 pub use step::{Right, Step};
@@ -333,28 +331,6 @@ fn judge(
         .reference(&acting.vitals)
         .judge(node, &state.vitals)
         .map_err(|no_basis| loss(node, &state.vitals, no_basis))
-}
-
-/// The refusal for a node without basis.
-pub(crate) fn loss(node: &NodeName, vitals: &Vitals, no_basis: crate::basis::NoBasis) -> Refusal {
-    let writes = vitals.is_master() && vitals.write_calls != Some(0);
-    let (slug, what) = if writes {
-        (Slug::SplitBrain, "takes writes of its own")
-    } else {
-        (Slug::WouldLoseData, "holds data of its own")
-    };
-    let entry = json!({ "discard": [Discard { node: node.clone(), run_id: vitals.run_id.0.clone() }] });
-    let mut refusal = Refusal::new(
-        slug,
-        format!("{node} {what}: {}; attaching it would erase that", no_basis.because),
-        format!(
-            "if what {node} holds may be lost, add to the document: {}; otherwise name {node} as master, or save its data elsewhere first",
-            entry.to_string().trim_start_matches('{').trim_end_matches('}')
-        ),
-    )
-    .about(node);
-    refusal.evidence = no_basis.evidence;
-    refusal
 }
 
 /// Attachments of everyone but the target, judged before anything is done.
