@@ -26,7 +26,7 @@ use crate::address::NodeName;
 use crate::basis::{Basis, Reference};
 use crate::observation::{NodeState, Observation, Offset, Unknown, Vitals};
 use crate::record::{Record, Wanted};
-use crate::refusal::{Refusal, Slug};
+use crate::refusal::Refusal;
 
 pub(crate) use advice::loss;
 pub(crate) use fitness::link_hindrance;
