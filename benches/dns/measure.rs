@@ -28,6 +28,8 @@ struct Row {
     per_second: f64,
     lost_percent: f64,
     bytes: f64,
+    sent: u64,
+    answered: u64,
 }
 
 /// Measures every case and prints its table.
@@ -113,6 +115,8 @@ fn measure(server: &mut Server, ask: impl FnOnce(std::net::SocketAddr) -> Seen) 
         per_second: seen.answered as f64 / seen.seconds,
         lost_percent: (1.0 - seen.answered as f64 / sent).max(0.0) * 100.0,
         bytes: seen.bytes as f64 / answered,
+        sent: seen.sent,
+        answered: seen.answered,
     }
 }
 
@@ -128,47 +132,108 @@ fn median(rows: &[Row]) -> Row {
         // What was ever lost is lost.
         lost_percent: rows.iter().map(|row| row.lost_percent).fold(0.0, f64::max),
         bytes: of(|row| row.bytes),
+        sent: rows.iter().map(|row| row.sent).sum(),
+        answered: rows.iter().map(|row| row.answered).sum(),
     }
 }
 
-/// Losses at a pace below capacity: every server at rest, and ours while its publication changes.
+/// What a server did at a pace below its capacity, in all rounds together.
+#[derive(Clone, Default)]
+struct Paced {
+    rows: Vec<Row>,
+    sent: u64,
+    answered: u64,
+    seconds: f64,
+    publications: f64,
+}
+
+impl Paced {
+    fn add(&mut self, row: Row, publications: f64) {
+        self.rows.push(row);
+        self.sent += row.sent;
+        self.answered += row.answered;
+        self.seconds += row.answered as f64 / row.per_second.max(1.0);
+        self.publications += publications;
+    }
+
+    fn us_per_query(&self) -> f64 {
+        median(&self.rows).us_per_query
+    }
+
+    /// What a publication costs beside the answers, in microseconds of the core, given those at rest.
+    fn us_per_publication(&self, at_rest: &Self) -> f64 {
+        let more = (self.us_per_query() - at_rest.us_per_query()) * self.answered as f64;
+        more / self.publications.max(1.0)
+    }
+}
+
+/// Losses at four fifths of capacity: every server at rest, and ours while its publication changes.
 fn swap(settings: &Settings, kinds: &[Kind]) {
     let mut servers = start(kinds, 2);
-    let mut cells = Vec::new();
+    let (length, runs) = (settings.length, settings.runs);
+    let full = |address| Client::new(address, &zone::mix()).closed_loop(length);
+    let mut paces = Vec::new();
     for server in &mut servers {
-        let capacity =
-            measure(server, |address| Client::new(address, &zone::mix()).closed_loop(settings.length));
-        let pace = capacity.per_second * PACED_PART;
-        let paced = |address| Client::new(address, &zone::mix()).open_loop(settings.length, pace);
-        let mut add = |name: String, row: Row, changes: String| {
-            let numbers = [
-                format!("{pace:.0}"),
-                format!("{:.3}", row.lost_percent),
-                format!("{:.2}", row.us_per_query),
-            ];
-            cells.push([vec![name], numbers.to_vec(), vec![changes]].concat());
-        };
-        eprintln!("swap: {} at {pace:.0} queries per second", server.kind.name());
-        let row = measure(server, paced);
-        add(server.kind.name().to_owned(), row, "0".to_owned());
+        eprintln!("swap: what {} can do", server.kind.name());
+        let rows: Vec<Row> = (0..runs).map(|_| measure(server, full)).collect();
+        paces.push(median(&rows).per_second * PACED_PART);
+    }
+    let mut at_rest = vec![Paced::default(); servers.len()];
+    let mut changing = Paced::default();
+    for round in 1..=runs {
+        eprintln!("swap: round {round} of {runs}");
+        for ((server, at_rest), &pace) in servers.iter_mut().zip(&mut at_rest).zip(&paces) {
+            let paced = |address| Client::new(address, &zone::mix()).open_loop(length, pace);
+            at_rest.add(measure(server, paced), 0.0);
+            if server.kind == Kind::Dnsd {
+                let http = server.daemon().http();
+                publishing(http, |count| {
+                    let before = count();
+                    let row = measure(server, paced);
+                    changing.add(row, (count() - before) as f64);
+                });
+            }
+        }
+    }
+    let mut cells = Vec::new();
+    for ((server, at_rest), pace) in servers.iter().zip(&at_rest).zip(&paces) {
+        cells.push(paced_cells(server.kind.name(), *pace, at_rest, None));
         if server.kind == Kind::Dnsd {
-            let http = server.daemon().http();
-            let (mut row, mut changes) = (Row::default(), 0.0);
-            changing(http, |count| {
-                let (start, before) = (Instant::now(), count());
-                row = measure(server, paced);
-                changes = (count() - before) as f64 / start.elapsed().as_secs_f64();
-            });
-            add("dnsd, changing".to_owned(), row, format!("{changes:.0}"));
+            cells.push(paced_cells("dnsd, changing", *pace, &changing, Some(at_rest)));
         }
     }
     println!("\n{}\n", title(Case::Swap));
-    let heads = ["server", "queries per second", "lost %", "µs per query", "publications per second"];
+    let heads = [
+        "server",
+        "asked per second",
+        "answered per second",
+        "sent",
+        "lost",
+        "lost %",
+        "µs per query",
+        "publications per second",
+        "µs per publication",
+    ];
     table::print(settings.markdown, &heads, &cells);
 }
 
+fn paced_cells(name: &str, pace: f64, seen: &Paced, at_rest: Option<&Paced>) -> Vec<String> {
+    let lost = seen.sent - seen.answered;
+    vec![
+        name.to_owned(),
+        format!("{pace:.0}"),
+        format!("{:.0}", seen.answered as f64 / seen.seconds),
+        seen.sent.to_string(),
+        lost.to_string(),
+        format!("{:.4}", 100.0 * lost as f64 / seen.sent.max(1) as f64),
+        format!("{:.2}", seen.us_per_query()),
+        format!("{:.0}", seen.publications / seen.seconds),
+        at_rest.map_or_else(String::new, |at_rest| format!("{:.0}", seen.us_per_publication(at_rest))),
+    ]
+}
+
 /// Publishes two documents in turn while `work` runs, which may ask how many were put in force.
-fn changing(http: Http, work: impl FnOnce(&dyn Fn() -> u64)) {
+fn publishing(http: Http, work: impl FnOnce(&dyn Fn() -> u64)) {
     let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {

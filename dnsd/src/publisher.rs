@@ -36,7 +36,7 @@ use crate::directory::{Directory, Slot};
 use crate::metrics::Counters;
 use crate::publication::{Answers, Publication, next_serial};
 use crate::state::{Kept, Store};
-use crate::zone::{Members, Registered, Stamp, Zone, bare, build};
+use crate::zone::{Members, Registered, Stamp, bare, build};
 
 use addresses::{good, literal, look_up, problem_of, with_literals};
 pub use request::{INBOX_MAX, Published, Put, PutError, Reply};
@@ -74,6 +74,10 @@ struct InForce {
     publication: Arc<Publication>,
     /// Of names alone; an IP address leads to itself.
     addresses: BTreeMap<NodeName, Vec<SocketAddr>>,
+    /// The registered nodes that are in it.
+    nodes: Registered,
+    /// What was to be said about it.
+    warnings: Vec<String>,
 }
 
 impl Publisher {
@@ -106,10 +110,13 @@ impl Publisher {
         let no_nodes = self.nodes.borrow().is_empty();
         let same = no_nodes && kept.domain == domain_text(&self.slot) && kept.ttl_s == settings.ttl_s;
         let serial = if same { kept.serial } else { next_serial(Some(kept.serial), clock::unix_seconds()) };
-        let zone = self.zone(&members, kept.stamp);
+        let nodes = self.nodes.borrow().clone();
+        let mut zone = build(settings, &members, kept.stamp).with_nodes(settings, &nodes);
+        let warnings = std::mem::take(&mut zone.warnings);
         let publication = Publication::new(settings, kept.document, members, kept.stamp, serial, zone)
             .map_err(PutError::TooLarge)?;
-        self.serve(Arc::new(publication), kept.addresses);
+        let publication = Arc::new(publication);
+        self.serve(InForce { publication, addresses: kept.addresses, nodes, warnings });
         Ok(())
     }
 
@@ -292,11 +299,6 @@ impl Publisher {
         self.tell_of_refresh(replaced);
     }
 
-    fn zone(&self, members: &Members, stamp: Stamp) -> Zone {
-        let settings = &self.slot.settings;
-        build(settings, members, stamp).with_nodes(settings, &self.nodes.borrow())
-    }
-
     fn tell_of_refresh(&mut self, replaced: Result<(), PutError>) {
         match replaced {
             Ok(()) => self.unwritable = false,
@@ -319,33 +321,47 @@ impl Publisher {
         addresses: BTreeMap<NodeName, Vec<SocketAddr>>,
     ) -> Result<Published, PutError> {
         let settings = &self.slot.settings;
+        let nodes = self.nodes.borrow().clone();
         let now = clock::unix_seconds();
-        let last = self.in_force.as_ref().map(|in_force| Arc::clone(&in_force.publication));
-        let since = last.as_ref().map_or(now, |last| last.stamp.since);
-        let mut stamp = Stamp { revision, generation, since };
-        let mut zone = self.zone(&members, stamp);
-        let unchanged = last.as_ref().filter(|last| last.has_same_content(&zone.records));
-        if let Some(last) = unchanged
-            && last.document == document
-            && last.members.left_out == members.left_out
-        {
-            let publication = Arc::clone(last);
-            return Ok(Published { publication, changed: false, warnings: zone.warnings });
+        let last = self.in_force.as_ref().map(|in_force| &in_force.publication);
+        // The TXT record tells both, so another number is another zone, and nothing has to be compared.
+        let same_numbers =
+            last.filter(|last| (last.stamp.revision, last.stamp.generation) == (revision, generation));
+        // A zone is made of these and of nothing else, so the same make the same zone.
+        let same = self.in_force.as_ref().filter(|in_force| {
+            let last = &in_force.publication;
+            same_numbers.is_some()
+                && last.members == members
+                && last.document == document
+                && in_force.nodes == nodes
+        });
+        if let Some(in_force) = same {
+            let (publication, warnings) = (Arc::clone(&in_force.publication), in_force.warnings.clone());
+            return Ok(Published { publication, changed: false, warnings });
         }
+        let zone_since = |since: u64| {
+            let stamp = Stamp { revision, generation, since };
+            (build(settings, &members, stamp).with_nodes(settings, &nodes), stamp)
+        };
+        // Others can make the same zone as well.
+        let unchanged = same_numbers.and_then(|last| {
+            let (zone, stamp) = zone_since(last.stamp.since);
+            last.has_same_content(&zone.records).then_some((zone, stamp, last.serial))
+        });
         let changed = unchanged.is_none();
-        let mut serial = last.as_ref().map_or(0, |last| last.serial);
-        if changed {
-            stamp.since = now;
-            zone = self.zone(&members, stamp);
-            serial = next_serial(last.as_ref().map(|last| last.serial).or(self.serial_of_nodes), now);
-        }
+        let (mut zone, stamp, serial) = unchanged.unwrap_or_else(|| {
+            let (zone, stamp) = zone_since(now);
+            (zone, stamp, next_serial(last.map(|last| last.serial).or(self.serial_of_nodes), now))
+        });
         let warnings = std::mem::take(&mut zone.warnings);
         let publication =
             Publication::new(settings, document, members, stamp, serial, zone).map_err(PutError::TooLarge)?;
         let publication = Arc::new(publication);
         let kept = self.kept(&publication, &addresses);
         self.store.save(&kept).await.map_err(|source| self.not_kept(source))?;
-        self.serve(Arc::clone(&publication), addresses);
+        let in_force =
+            InForce { publication: Arc::clone(&publication), addresses, nodes, warnings: warnings.clone() };
+        self.serve(in_force);
         if changed {
             self.means.counters.publications.inc();
             tracing::info!(
@@ -361,13 +377,14 @@ impl Publisher {
         Ok(Published { publication, changed, warnings })
     }
 
-    fn serve(&mut self, publication: Arc<Publication>, mut addresses: BTreeMap<NodeName, Vec<SocketAddr>>) {
-        self.means.directory.publish(&self.slot, Arc::clone(&publication));
-        addresses.retain(|node, _| literal(node).is_none());
+    fn serve(&mut self, mut in_force: InForce) {
+        let publication = &in_force.publication;
+        self.means.directory.publish(&self.slot, Arc::clone(publication));
+        in_force.addresses.retain(|node, _| literal(node).is_none());
         self.means.readiness.release();
         self.means.counters.serial.set(publication.serial.into());
         self.means.counters.revision.set(i64::try_from(publication.stamp.revision).unwrap_or(i64::MAX));
-        self.in_force = Some(InForce { publication, addresses });
+        self.in_force = Some(in_force);
     }
 
     fn kept(&self, publication: &Publication, addresses: &BTreeMap<NodeName, Vec<SocketAddr>>) -> Kept {

@@ -333,7 +333,8 @@ impl Builder<'_> {
         let mut missing = Vec::new();
         for owner in self.records.keys() {
             let mut parent = owner.base_name();
-            while domain.zone_of(&parent) && parent != *domain {
+            // What is above a name that is there is looked after with that name.
+            while !self.records.contains_key(&parent) && domain.zone_of(&parent) {
                 missing.push(parent.clone());
                 parent = parent.base_name();
             }
@@ -367,6 +368,9 @@ impl Zone {
     /// what the names of the document led to; the zone's own names they do not touch.
     #[must_use]
     pub fn with_nodes(self, settings: &ZoneSettings, nodes: &Registered) -> Self {
+        if nodes.is_empty() {
+            return self;
+        }
         let mut builder = Builder { settings, records: self.records, warnings: self.warnings };
         let domain = &settings.domain;
         let own = ["master", "slaves", "ns"].map(|label| below(label, domain));
