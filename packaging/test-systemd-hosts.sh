@@ -168,6 +168,10 @@ until_true "DNS on every host names core-02" answered_is core-02
 kept colour blue || fail "the data moved along"
 passed "the master moves from one host to another"
 
+examined=$(on core-01 env REDISCLI_AUTH=admin dictatorctl doctor cluster --redis-user dictator -- --user ops) || [ $? = 2 ] || fail "$examined"
+if grep -q "^danger\|not permitted\|could not be examined\|lacks" <<<"$examined"; then fail "$examined"; fi
+passed "the doctor examines every node, and the dictator's user: $(head -n 1 <<<"$examined")"
+
 # The host that has the say, if it is not the master's; otherwise any other.
 lost=$(leading)
 [ "$lost" != core-02 ] || lost=core-03
