@@ -30,6 +30,20 @@ pub struct Status {
     pub change: Option<Change>,
     /// Whether the topology is being kept true.
     pub enforcement: Enforcement,
+    /// The groups of the document.
+    pub groups: Vec<Group>,
+}
+
+/// A group of slaves, as `GET /status` shows it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Group {
+    /// The name of its SRV records.
+    pub srv: String,
+    /// Who was behind it when it was last looked up.
+    pub members: Vec<Value>,
+    /// Who was left out, or why it cannot be looked up.
+    pub problems: Vec<String>,
 }
 
 /// Whether the topology is being kept true: a part of `GET /status`, and the answer to a pause.

@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod config;
 pub mod http;
+pub mod lookup;
 pub mod targets;
 
 use std::future::Future;
@@ -152,6 +153,7 @@ fn owner_settings(config: &Config, epoch: u64, events: Events) -> Settings {
         },
         policy: Policy { ignore_sentinel: config.ignore_sentinel, epoch, partial: false },
         enforce_interval: config.enforce_interval,
+        nodes_max: config.nodes_max,
         events,
     }
 }
@@ -168,21 +170,10 @@ fn node_settings(config: &Config) -> node::Settings {
 }
 
 fn resolver(config: &Config) -> Result<Resolve, StartError> {
-    let resolver = Arc::new(Resolver::new(resolve::Settings {
+    let resolver = Resolver::new(resolve::Settings {
         name_servers: config.nameservers.clone(),
         search: config.searchlist.clone(),
         ..resolve::Settings::default()
-    })?);
-    let targets = Arc::new(config.targets.clone());
-    Ok(Box::new(move |names| {
-        let (resolver, targets) = (Arc::clone(&resolver), Arc::clone(&targets));
-        Box::pin(async move {
-            let resolved = resolver.resolve_all(names).await;
-            let allowed = |found: Vec<_>| targets.check_all(&found).map(|()| found);
-            resolved
-                .into_iter()
-                .map(|(name, found)| (name, found.map_err(|error| error.to_string()).and_then(allowed)))
-                .collect()
-        })
-    }))
+    })?;
+    Ok(Box::new(lookup::ByDns::new(resolver, config.targets.clone(), config.nodes_max)))
 }

@@ -1,16 +1,31 @@
 //! The owner task against real redis nodes, without the HTTP face.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use dictator::apply::{
-    Answered, ApplyRequest, Ask, Events, Handle, Metrics, Owner, Rejection, Settings, Store, Wait,
+    Answered, ApplyRequest, Ask, Events, Handle, Lookup, Metrics, Owner, Rejection, Settings, Store, Wait,
 };
 use harness::{Redis, RedisOptions};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use topology::conduct::Limits;
-use topology::document::Document;
+use topology::conduct::{Limits, Names};
+use topology::document::{Answers, Document};
 use topology::plan::Policy;
+use topology::{Address, NodeName};
+
+/// Nobody is named but by address.
+struct NoNames;
+
+impl Lookup for NoNames {
+    fn names(&self, _: Vec<NodeName>) -> Pin<Box<dyn Future<Output = Names> + Send + '_>> {
+        Box::pin(async { Names::new() })
+    }
+
+    fn groups(&self, _: Vec<Address>) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>> {
+        Box::pin(async { Answers::new() })
+    }
+}
 
 async fn start(folder: &std::path::Path) -> (Handle, CancellationToken, tokio::task::JoinHandle<()>) {
     let store = Store::open(folder).await.unwrap();
@@ -28,9 +43,10 @@ async fn start(folder: &std::path::Path) -> (Handle, CancellationToken, tokio::t
         limits: Limits::default(),
         policy: Policy { ignore_sentinel: false, epoch, partial: false },
         enforce_interval: Duration::from_secs(1),
+        nodes_max: 64,
         events: Events::default(),
     };
-    let resolve: dictator::apply::Resolve = Box::new(|_| Box::pin(async { topology::conduct::Names::new() }));
+    let resolve: dictator::apply::Resolve = Box::new(NoNames);
     let owner = Owner::new(settings, store, record, nodes, resolve, metrics, asks).await;
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(owner.run(shutdown.clone()));

@@ -126,11 +126,14 @@ pub fn check(serial: Option<u32>, if_match: Option<&IfMatch>) -> Result<bool, Re
     }
 }
 
-/// Whether two documents want the same: the order of slaves carries no meaning.
+/// Whether two documents want the same: the order of slaves carries no meaning, and who is behind a group
+/// may change at any time.
 pub fn is_same(one: &Document, other: &Document) -> bool {
     let sorted = |document: &Document| {
-        let mut document = document.clone();
+        let mut document = document.as_written();
         document.slaves.sort_unstable();
+        document.groups.sort_unstable_by(|one, other| one.srv.cmp(&other.srv));
+        document.groups.iter_mut().for_each(|group| group.at = 0);
         document
     };
     sorted(one) == sorted(other)

@@ -216,6 +216,10 @@ impl Publisher {
         let revision = admission::admit(current, &document, revision, if_match)?;
         let previous = self.in_force.as_ref().map_or(0, |known| known.publication.stamp.generation);
         let generation = generation.unwrap_or(if same { previous } else { previous + 1 });
+        let document = match &self.in_force {
+            Some(in_force) => document.with_members_of(&in_force.publication.document),
+            None => document,
+        };
         let resolved = look_up(&self.means.resolver, document.nodes().cloned()).await;
         let members = Members::new(&document, &resolved)?;
         let addresses = good(&resolved);

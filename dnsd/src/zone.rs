@@ -7,6 +7,8 @@
 //! Names that the document uses and that lie in the zone are served too, because nothing else can:
 //! whoever is told to ask us for the domain asks nobody else. They never override our own names.
 
+mod together;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,6 +19,8 @@ use topology::{Address, Document, NodeName};
 
 use crate::labels::short_labels;
 use crate::timestamp::rfc3339;
+
+pub use together::Registered;
 
 /// SRV priority of every record; the original's.
 const PRIORITY: u16 = 10;
@@ -125,6 +129,14 @@ impl Members {
             };
             left_out.push(LeftOut { name: name.clone(), reason });
         }
+        let unknown = document.groups.iter().filter(|group| group.members.is_empty());
+        left_out.extend(unknown.map(|group| LeftOut {
+            name: NodeName { address: group.srv.clone(), port: None },
+            reason: format!(
+                "nobody is known behind the group {}; who is, the dictator's GET /master tells",
+                group.srv
+            ),
+        }));
         Ok(Self { master, slaves, left_out })
     }
 
@@ -351,35 +363,6 @@ impl Builder<'_> {
         if !set.data.contains(&data) {
             set.data.push(data);
         }
-    }
-
-    fn node(&mut self, owner: &Name, at: SocketAddr) {
-        self.records.remove(owner);
-        self.add(owner, srv(1, at.port(), owner));
-        self.add(owner, address(at.ip()));
-    }
-}
-
-/// Nodes by their names, as something outside of the document registers them.
-pub type Registered = BTreeMap<Name, SocketAddr>;
-
-impl Zone {
-    /// The same with the names of registered nodes. They are told by the nodes themselves, so they win over
-    /// what the names of the document led to; the zone's own names they do not touch.
-    #[must_use]
-    pub fn with_nodes(self, settings: &ZoneSettings, nodes: &Registered) -> Self {
-        if nodes.is_empty() {
-            return self;
-        }
-        let mut builder = Builder { settings, records: self.records, warnings: self.warnings };
-        let domain = &settings.domain;
-        let own = ["master", "slaves", "ns"].map(|label| below(label, domain));
-        let is_own = |name: &Name| *name == *domain || own.iter().any(|own| own.zone_of(name));
-        for (name, at) in nodes.iter().filter(|(name, _)| domain.zone_of(name) && !is_own(name)) {
-            builder.node(name, *at);
-        }
-        builder.empty_non_terminals();
-        Zone { records: builder.records, warnings: builder.warnings }
     }
 }
 

@@ -53,6 +53,13 @@ async fn registered_nodes_have_names_before_anything_is_published() {
     assert_eq!(data(&dnsd.ask_tcp(name, RecordType::A).await), ["10.0.0.1"]);
     let none = dnsd.ask(name, RecordType::AAAA).await;
     assert_eq!((none.metadata.response_code, none.answers.len()), (ResponseCode::NoError, 0));
+    // Everybody is behind the domain itself, with the addresses beside.
+    let all = dnsd.ask("redis-1.docker.", RecordType::SRV).await;
+    assert_eq!(data(&all), ["10 100 49153 core-01.redis-1.docker."]);
+    assert_eq!(
+        all.additionals.iter().map(|record| record.data.to_string()).collect::<Vec<_>>(),
+        ["10.0.0.1"]
+    );
     // Of all else nothing is known yet, and that is no "no such name".
     for name in ["master.redis-1.docker.", "slaves.redis-1.docker.", "core-02.redis-1.docker."] {
         let unknown = dnsd.ask(name, RecordType::SRV).await;
@@ -97,6 +104,8 @@ async fn nodes_come_move_and_go() {
     assert_eq!(service(&dnsd, "master.redis-1.docker.").await, ["10 100 6379 master.redis-1.docker."]);
     assert_eq!(data(&dnsd.ask("master.redis-1.docker.", RecordType::A).await), ["10.0.0.1"]);
     assert_eq!(service(&dnsd, "evil.slaves.redis-1.docker.").await, Vec::<String>::new());
+    let all = ["10 50 6379 core-01.redis-1.docker.", "10 50 6379 core-02.redis-1.docker."];
+    assert_eq!(service(&dnsd, "redis-1.docker.").await, all, "what is published is no instance");
 
     // The master's container was started anew, with another port: its name first, then its role.
     let before = serial(&dnsd.ask("redis-1.docker.", RecordType::SOA).await);
@@ -124,6 +133,57 @@ async fn nodes_come_move_and_go() {
     register_again(&mut etcd);
     wait_until("the names are back", async || !service(&dnsd, "core-04.redis-1.docker.").await.is_empty())
         .await;
+    dnsd.stop().await;
+}
+
+/// The document of a group as it is written, and as the dictator has it.
+fn group(members: &[&str]) -> String {
+    let members: Vec<String> =
+        members.iter().map(|label| format!(r#"{{"address":"{label}.redis-1.docker"}}"#)).collect();
+    let members =
+        if members.is_empty() { String::new() } else { format!(r#","members":[{}]"#, members.join(",")) };
+    format!(
+        r#"{{"master":{{"address":"core-01.redis-1.docker"}},"slaves":[{{"srv":"redis-1.docker"{members}}}]}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_a_group_are_published_as_the_dictator_tells_them() {
+    let etcd = harness::Etcd::start();
+    for (node, host) in [("core-01", "10.0.0.1"), ("core-02", "10.0.0.2"), ("core-03", "10.0.0.3")] {
+        register(&etcd, node, host, 6379);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dnsd = Dnsd::start(settings(folder.path(), &etcd)).await;
+    // Who is behind the name is not taken from DNS: the dictator may not have attached them, or may not want to.
+    let reply = dnsd.put(&group(&[]), &[("X-Topology-Revision", "1")]).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert!(reply.body.contains("nobody is known behind the group redis-1.docker"), "{}", reply.body);
+    assert_eq!(dnsd.get("/slaves").await.body, "");
+
+    // The same revision, and other members each time.
+    for (members, slaves) in [
+        (&["core-01", "core-02"][..], "10.0.0.2:6379\n"),
+        (&["core-01", "core-02", "core-03"], "10.0.0.2:6379\n10.0.0.3:6379\n"),
+        // Who sends the document as it is written does not take anybody away.
+        (&[], "10.0.0.2:6379\n10.0.0.3:6379\n"),
+        (&["core-01", "core-03"], "10.0.0.3:6379\n"),
+    ] {
+        let reply = dnsd.put(&group(members), &[("X-Topology-Revision", "1")]).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(dnsd.get("/slaves").await.body, slaves);
+    }
+    dnsd.stop().await;
+    let dnsd = Dnsd::start(settings(folder.path(), &etcd)).await;
+    assert_eq!(dnsd.get("/slaves").await.body, "10.0.0.3:6379\n", "a restart keeps them");
+    let other = r#"{"master":{"address":"core-01.redis-1.docker"},"slaves":[{"srv":"other"}]}"#;
+    assert_eq!(dnsd.put(other, &[("X-Topology-Revision", "1")]).await.status, 409);
+    for (slave, place) in [(r#"{"srv":5}"#, "/slaves/0/srv"), (r#"{"srv":"x","y":1}"#, "/slaves/0/y")] {
+        let text = format!(r#"{{"master":{{"address":"core-01.redis-1.docker"}},"slaves":[{slave}]}}"#);
+        let reply = dnsd.put(&text, &[]).await;
+        assert_eq!(reply.status, 400);
+        assert!(reply.body.contains(place), "{}", reply.body);
+    }
     dnsd.stop().await;
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH, RETRY_AFTER, USER_AGENT,
+    AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER, USER_AGENT,
 };
 use hyper::http::request::Builder;
 use hyper::{Method, Request};
@@ -28,7 +28,7 @@ use service::config::SecretSource;
 use service::files::FromFiles;
 use service::tls::ClientTls;
 use tokio::time::{Instant, timeout, timeout_at};
-use topology::{Address, NodeName};
+use topology::{Address, Document, NodeName};
 
 use crate::answer::{self, Told, Verdict};
 use crate::exchange::exchange;
@@ -36,6 +36,8 @@ use crate::notify_url::NotifyUrl;
 
 /// Deadline of asking for the version a receiver has.
 const ETAG_DEADLINE: Duration = Duration::from_secs(5);
+/// Deadline of asking which document a receiver has in force.
+const ASK_DEADLINE: Duration = Duration::from_secs(5);
 /// The header with the revision.
 const REVISION_HEADER: &str = "X-Topology-Revision";
 /// The header with the id that is the same along a chain.
@@ -110,6 +112,28 @@ pub struct Proof {
     pub token: Option<SecretSource>,
     /// How to connect to those of `https`.
     pub tls: Option<Arc<FromFiles<ClientTls>>>,
+}
+
+/// The document that a receiver has in force.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The document, with the members of its groups.
+    pub document: Document,
+    /// The same as text.
+    pub body: Bytes,
+    /// Its revision, if it has one.
+    pub revision: Option<u64>,
+    /// Changes whenever the document does, members included.
+    pub etag: Option<HeaderValue>,
+}
+
+impl InForce {
+    /// What an answer tells, if it is a document and nothing else.
+    fn read(headers: &HeaderMap, body: Vec<u8>) -> Option<Self> {
+        let document = Document::parse(&body, usize::MAX).ok()?.document;
+        let revision = headers.get(REVISION_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Some(Self { document, body: body.into(), revision, etag: headers.get(ETAG).cloned() })
+    }
 }
 
 /// A courier that cannot be set up.
@@ -256,6 +280,39 @@ impl Courier {
                 Outcome::Answer { status, told: answer::told(&answer.body), generation, retry_after }
             }
             Err(reason) => Outcome::NoAnswer(reason),
+        }
+    }
+
+    /// The document that the receiver at `index` has in force; `None` if it shows none there. It is asked within
+    /// [`ASK_DEADLINE`].
+    ///
+    /// # Errors
+    /// Why it is not known, as a sentence.
+    pub async fn in_force(&self, index: usize) -> Result<Option<InForce>, String> {
+        let url = &self.urls[index];
+        let asking = async {
+            let instances = self.resolve(url).await.map_err(|error| error.to_string())?;
+            let mut last = Err("its name leads to no address".to_owned());
+            for turn in 0..instances.len() {
+                let instance = instances[self.first[index].wrapping_add(turn) % instances.len()];
+                let request = self.request(Method::GET, url).body(Full::default());
+                let request = request.map_err(|error| format!("the request cannot be written: {error}"))?;
+                last = exchange(instance, self.tls_of(url), request).await;
+                if last.as_ref().is_ok_and(|answer| !answer::try_next_instance(answer.status)) {
+                    break;
+                }
+            }
+            last
+        };
+        let asked = timeout(ASK_DEADLINE, asking).await;
+        let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {} s", ASK_DEADLINE.as_secs())));
+        let answer = asked.map_err(|why| format!("{url} does not tell its document: {why}"))?;
+        match answer::verdict(answer.status) {
+            Verdict::Accepted => Ok(InForce::read(&answer.headers, answer.body)),
+            Verdict::RetrySlowly => Ok(None),
+            Verdict::RetrySoon => {
+                Err(format!("{url} does not tell its document: it answered {}", answer.status))
+            }
         }
     }
 

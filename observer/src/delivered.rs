@@ -32,6 +32,8 @@ pub struct Remembered {
     pub revision: Option<u64>,
     /// Whether everybody who is notified today got it.
     pub sure: bool,
+    /// Whether its document had groups, whose members may have changed since.
+    pub has_groups: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ struct Stored {
     notify: Vec<String>,
     revision: u64,
     delivered_at_unix_ms: u64,
+    /// Files of versions that knew no groups do not have it.
+    #[serde(default)]
+    has_groups: bool,
 }
 
 impl DeliveredFile {
@@ -83,20 +88,25 @@ impl DeliveredFile {
         if stored.source != self.source {
             return Remembered::default();
         }
-        Remembered { revision: Some(stored.revision), sure: stored.notify == self.notify }
+        Remembered {
+            revision: Some(stored.revision),
+            sure: stored.notify == self.notify,
+            has_groups: stored.has_groups,
+        }
     }
 
-    /// Remembers durably that everybody got `revision`.
+    /// Remembers durably that everybody got `revision`, and whether its document has groups.
     ///
     /// # Errors
     /// Whatever the file system says; the delivery then has to be repeated after a restart.
-    pub async fn write(&self, revision: u64) -> std::io::Result<()> {
+    pub async fn write(&self, revision: u64, has_groups: bool) -> std::io::Result<()> {
         let stored = Stored {
             version: VERSION,
             source: self.source.clone(),
             notify: self.notify.clone(),
             revision,
             delivered_at_unix_ms: clock::unix_millis(),
+            has_groups,
         };
         let mut bytes = serde_json::to_vec(&stored).map_err(std::io::Error::other)?;
         bytes.push(b'\n');
@@ -125,10 +135,11 @@ mod tests {
         let path = folder.path();
         let one = file(path, "/t", &["http://a/", "http://b/"]);
         assert_eq!(one.read().await.unwrap(), Remembered::default());
-        one.write(7).await.unwrap();
-        assert_eq!(one.read().await.unwrap(), Remembered { revision: Some(7), sure: true });
+        one.write(7, true).await.unwrap();
+        let seven = Remembered { revision: Some(7), sure: true, has_groups: true };
+        assert_eq!(one.read().await.unwrap(), seven);
         let other_urls = file(path, "/t", &["http://a/", "http://c/"]);
-        assert_eq!(other_urls.read().await.unwrap(), Remembered { revision: Some(7), sure: false });
+        assert_eq!(other_urls.read().await.unwrap(), Remembered { sure: false, ..seven });
         let other_source = file(path, "/u", &["http://a/", "http://b/"]);
         assert_eq!(other_source.read().await.unwrap(), Remembered::default());
     }

@@ -97,8 +97,14 @@ pub async fn run(
     let source = Source::start(&config.source, state_dir, shutdown.clone());
     let health = source.health();
     let (status_sender, status) = watch::channel(Status::default());
-    let owner =
-        Owner::new((source, courier), (progress, file), config.slow_retry, counters.clone(), status_sender);
+    let owner = Owner::new(
+        (source, courier),
+        (progress, file),
+        remembered.has_groups,
+        config.slow_retry,
+        counters.clone(),
+        status_sender,
+    );
 
     let readiness = Readiness::new();
     let latch = readiness.latch("source", "the source is not being watched yet");

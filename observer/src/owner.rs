@@ -3,6 +3,8 @@
 //! It asks [`Progress`] what to do, does it, tells [`Progress`] how it went, and asks again. It never holds
 //! anything back for later: whatever happened meanwhile is in the source's present state when it looks.
 
+mod members;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +20,8 @@ use crate::delivered::DeliveredFile;
 use crate::metrics::{ObserverMetrics, as_gauge};
 use crate::source::{Found, NotFound, Source};
 use crate::status::{Delivered, Notified, Seen, Status, Trouble};
+use members::Members;
+
 use crate::trigger::{Decision, Level, Progress, Trigger};
 
 /// First wait after a failure that may pass by itself.
@@ -42,6 +46,7 @@ pub struct Owner {
     status: watch::Sender<Status>,
     /// The trouble that was logged last, so that each is logged once.
     logged: Option<Trouble>,
+    members: Members,
 }
 
 /// How an attempt ended, short of success.
@@ -53,10 +58,11 @@ enum Setback {
 }
 
 impl Owner {
-    /// Puts the owner together; `status` is where it reports.
+    /// Puts the owner together; `status` is where it reports. `has_groups`: the document delivered last does.
     pub fn new(
         (source, courier): (Source, Courier),
         (progress, file): (Progress, DeliveredFile),
+        has_groups: bool,
         slow_retry: Duration,
         metrics: ObserverMetrics,
         status: watch::Sender<Status>,
@@ -72,23 +78,30 @@ impl Owner {
         if let Some(revision) = progress.last_delivered() {
             metrics.delivered_revision.set(as_gauge(revision));
         }
-        Self { source, courier, progress, file, slow_retry, backoff, metrics, status, logged: None }
+        let members = Members::new(courier.urls().len(), has_groups);
+        Self { source, courier, progress, file, slow_retry, backoff, metrics, status, logged: None, members }
     }
 
     /// Works until it is dropped.
     pub async fn run(mut self) {
         loop {
             self.look();
-            match self.progress.decide(Instant::now()) {
-                Decision::Deliver { trigger, accepted } => self.attempt(&trigger, accepted).await,
-                Decision::Wait { until, .. } => tokio::select! {
-                    () = self.source.changed() => {}
-                    () = sleep_until(until) => {}
-                },
+            let until = match self.progress.decide(Instant::now()) {
+                Decision::Deliver { trigger, accepted } => {
+                    self.attempt(&trigger, accepted).await;
+                    continue;
+                }
+                Decision::Wait { until, .. } => Some(until),
                 idle => {
                     self.show_idle(&idle);
-                    self.source.changed().await;
+                    None
                 }
+            };
+            let members = self.members.due();
+            tokio::select! {
+                () = self.source.changed() => {}
+                () = at(until) => {}
+                () = at(members) => self.follow_members().await,
             }
         }
     }
@@ -174,13 +187,14 @@ impl Owner {
                 return Err(Setback::Retry { wait, trouble: unreadable(&cause) });
             }
         };
-        if let Err(error) = Document::parse(&found.bytes, NODES_MAX) {
-            return Err(Setback::Unfit(malformed(trigger.revision, &error)));
-        }
+        let document = match Document::parse(&found.bytes, NODES_MAX) {
+            Ok(parsed) => parsed.document,
+            Err(error) => return Err(Setback::Unfit(malformed(trigger.revision, &error))),
+        };
         if let Some(warning) = &found.warning {
             tracing::warn!(revision = trigger.revision, "{warning}");
         }
-        self.chain(trigger, &found, accepted).await?;
+        self.chain(trigger, &found, &document, accepted).await?;
         self.source.retrigger(trigger).await.map_err(|cause| {
             let detail = format!("every URL took the document, but the trigger was not passed on: {cause}");
             Setback::Retry {
@@ -191,7 +205,13 @@ impl Owner {
     }
 
     /// PUTs to one URL after the other, up to the first that does not accept.
-    async fn chain(&mut self, trigger: &Trigger, found: &Found, accepted: bool) -> Result<(), Setback> {
+    async fn chain(
+        &mut self,
+        trigger: &Trigger,
+        found: &Found,
+        document: &Document,
+        accepted: bool,
+    ) -> Result<(), Setback> {
         let mut letter = Letter {
             revision: trigger.revision,
             body: Bytes::copy_from_slice(&found.bytes),
@@ -200,24 +220,31 @@ impl Owner {
             accepted,
         };
         for index in 0..self.courier.urls().len() {
-            let report = self.courier.deliver(index, &letter).await;
-            self.metrics.forwarded(index, &report);
-            tracing::debug!(
-                revision = report.revision,
-                request_id = report.request_id,
-                target = index,
-                status = report.status,
-                took_ms = report.took_ms,
-                "forwarded"
-            );
-            letter.generation = letter.generation.or(report.generation);
-            let setback = self.setback_of(index, &report);
-            self.status.send_modify(|status| status.notify[index].last = Some(report));
-            if let Some(setback) = setback {
-                return Err(setback);
+            self.forward(index, &mut letter).await?;
+            if index == 0 {
+                self.take_members(document, &mut letter).await?;
             }
         }
+        self.members.passed_on();
         Ok(())
+    }
+
+    /// PUTs to one URL.
+    async fn forward(&mut self, index: usize, letter: &mut Letter) -> Result<(), Setback> {
+        let report = self.courier.deliver(index, letter).await;
+        self.metrics.forwarded(index, &report);
+        tracing::debug!(
+            revision = report.revision,
+            request_id = report.request_id,
+            target = index,
+            status = report.status,
+            took_ms = report.took_ms,
+            "forwarded"
+        );
+        letter.generation = letter.generation.or(report.generation);
+        let setback = self.setback_of(index, &report);
+        self.status.send_modify(|status| status.notify[index].last = Some(report));
+        setback.map_or(Ok(()), Err)
     }
 
     fn setback_of(&mut self, index: usize, report: &Report) -> Option<Setback> {
@@ -248,7 +275,7 @@ impl Owner {
         self.progress.delivered(revision);
         self.backoff.reset();
         self.metrics.delivered_revision.set(as_gauge(revision));
-        let trouble = self.file.write(revision).await.err().map(|error| {
+        let trouble = self.file.write(revision, self.members.has_groups()).await.err().map(|error| {
             let do_next = "make room in, or give rights to, the folder of --state-dir; until then a restart \
                            delivers again";
             let detail = format!("the delivered revision could not be kept: {error}");
@@ -273,13 +300,22 @@ impl Owner {
                 trouble.detail
             );
         }
+        let of_members = self.members.trouble.clone();
         let in_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         self.status.send_modify(|status| {
             status.state = state;
             status.next_retry_at_unix_ms = in_ms.map(|wait_ms| clock::unix_millis().saturating_add(wait_ms));
-            status.problems = trouble.clone().into_iter().collect();
+            status.problems = trouble.clone().into_iter().chain(of_members).collect();
         });
         self.logged = trouble;
+    }
+}
+
+/// Waits until then, or for ever.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

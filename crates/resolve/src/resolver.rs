@@ -139,6 +139,26 @@ impl Resolver {
         }
     }
 
+    /// The instances of redis behind a name: the SRV records at the name itself, then those at `_redis._tcp.`
+    /// and the name, as they are. Sorted, without duplicates, never empty.
+    ///
+    /// # Errors
+    /// [`ResolveError`] within twice the deadline of the settings.
+    pub async fn instances(&self, name: &Address) -> Result<Vec<Target>, ResolveError> {
+        match self.targets(name).await {
+            Err(ResolveError { reason: Reason::NotFound, asked, .. }) => {
+                let service = Address::Name(format!("{SERVICE_PREFIX}{name}"));
+                let found = self.targets(&service).await;
+                found.map_err(|error| ResolveError {
+                    name: NodeName { address: name.clone(), port: None },
+                    asked: [asked, error.asked].concat(),
+                    ..error
+                })
+            }
+            found => found,
+        }
+    }
+
     /// Looks many names up at once, with one reading of the system's files.
     pub async fn resolve_all(&self, nodes: impl IntoIterator<Item = NodeName>) -> Resolved {
         let (session, hosts) = self.begin().await;

@@ -76,6 +76,7 @@ impl World {
         let document = Document {
             master: name(put.master),
             slaves: slaves.map(name).collect(),
+            groups: Vec::new(),
             discard: self.discards.clone(),
         };
         self.note(|_| format!("operator: master shall be node {}, {:?}", put.master, put.giving_up));

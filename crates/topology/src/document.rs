@@ -5,8 +5,11 @@
 //! no place. An operator who mistyped gets every mistake at once, each with its JSON pointer
 //! (RFC 6901), and nothing of a document with a mistake is ever acted upon.
 
+mod expand;
+mod group;
 mod json;
 
+use std::collections::HashSet;
 use std::num::NonZeroU16;
 
 use serde::Serialize;
@@ -14,6 +17,9 @@ use serde_json::json;
 
 use crate::address::{Address, NodeName};
 use json::Json;
+
+pub use expand::{Answers, Choice, Expanded, Found, Note, expand, names_of};
+pub use group::{Entry, GROUPS_MAX, Group};
 
 /// Most nodes in a document unless a setting says otherwise.
 pub const NODES_MAX_DEFAULT: usize = 64;
@@ -24,14 +30,16 @@ const ERRORS_MAX: usize = 20;
 
 /// The wanted topology as its operator wrote it, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "group::Wire", into = "group::Wire")]
 pub struct Document {
     /// The node that shall take writes.
     pub master: NodeName,
-    /// The nodes that shall follow it; none is listed twice and none is the master.
+    /// The nodes that shall follow it, members of groups included; none is listed twice and none is the
+    /// master.
     pub slaves: Vec<NodeName>,
+    /// The groups that some of the slaves come from, in the order in which they are written.
+    pub groups: Vec<Group>,
     /// What may be lost on the way, named life by life.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discard: Vec<Discard>,
 }
 
@@ -174,9 +182,7 @@ impl Decoder {
             }
         };
         let listed = match fields.get("slaves") {
-            Some(value) => self.list(value, "/slaves", |decoder, item, pointer| {
-                decoder.node(item, pointer, &["address", "port"])
-            }),
+            Some(value) => self.list(value, "/slaves", Self::entry),
             None => {
                 self.malformed("/slaves", "missing field `slaves` (an empty list is allowed)");
                 None
@@ -187,32 +193,36 @@ impl Decoder {
             None => Vec::new(),
         };
         let (master, listed) = (master?, listed?);
-        let (slaves, warnings) = self.without_duplicates(&master, listed);
-        Some(Parsed { document: Document { master, slaves, discard }, warnings })
-    }
-
-    fn without_duplicates(
-        &mut self,
-        master: &NodeName,
-        listed: Vec<NodeName>,
-    ) -> (Vec<NodeName>, Vec<String>) {
-        let (mut slaves, mut warnings) = (Vec::<NodeName>::new(), Vec::new());
-        for (index, slave) in listed.into_iter().enumerate() {
-            if slave == *master {
-                let detail = format!("{slave} is the master and a slave at once");
-                self.mistake(DocumentErrorKind::DuplicateNode, "/master", detail.clone());
-                self.mistake(DocumentErrorKind::DuplicateNode, &format!("/slaves/{index}"), detail);
-            } else if slaves.contains(&slave) {
-                warnings.push(format!("slave {slave} is listed more than once; it is taken once"));
-            } else {
-                slaves.push(slave);
-            }
-        }
-        if slaves.len() + 1 > self.nodes_max {
-            let detail = format!("{} nodes; the limit is {}", slaves.len() + 1, self.nodes_max);
+        let (listed, mut warnings) = self.without_duplicates(&master, listed);
+        let listed = self.without_equal_groups(listed, &mut warnings);
+        let document = Document::assemble(master, listed, discard);
+        let count = document.nodes().count();
+        if count > self.nodes_max {
+            let detail = format!("{count} nodes; the limit is {}", self.nodes_max);
             self.mistake(DocumentErrorKind::TooManyNodes, "/slaves", detail);
         }
-        (slaves, warnings)
+        Some(Parsed { document, warnings })
+    }
+
+    fn without_duplicates(&mut self, master: &NodeName, listed: Vec<Entry>) -> (Vec<Entry>, Vec<String>) {
+        let (mut kept, mut warnings) = (Vec::new(), Vec::new());
+        let mut known = HashSet::new();
+        for (index, entry) in listed.into_iter().enumerate() {
+            if let Entry::Node(slave) = &entry {
+                if slave == master {
+                    let detail = format!("{slave} is the master and a slave at once");
+                    self.mistake(DocumentErrorKind::DuplicateNode, "/master", detail.clone());
+                    self.mistake(DocumentErrorKind::DuplicateNode, &format!("/slaves/{index}"), detail);
+                    continue;
+                }
+                if !known.insert(slave.clone()) {
+                    warnings.push(format!("slave {slave} is listed more than once; it is taken once"));
+                    continue;
+                }
+            }
+            kept.push(entry);
+        }
+        (kept, warnings)
     }
 
     fn discard(&mut self, value: &Json, pointer: &str) -> Option<Discard> {

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::address::NodeName;
+use crate::document::Mistake;
 use crate::observation::Unknown;
 
 /// The closed list of reasons.
@@ -33,8 +34,10 @@ pub enum Slug {
     ManagedBySentinel,
     /// A hand-over's outcome cannot be learnt any more.
     UnresolvedHandover,
-    /// The master's name leads nowhere.
+    /// The master's name leads nowhere, or nobody is known behind the name of a group.
     Unresolvable,
+    /// More nodes than allowed, members of groups included.
+    TooManyNodes,
     /// Cluster mode, a Sentinel, or too old a server.
     UnsupportedNode,
     /// The target cannot be reached.
@@ -73,6 +76,7 @@ impl Slug {
             Self::ManagedBySentinel => "managed-by-sentinel",
             Self::UnresolvedHandover => "unresolved-handover",
             Self::Unresolvable => "unresolvable",
+            Self::TooManyNodes => "too-many-nodes",
             Self::UnsupportedNode => "unsupported-node",
             Self::NodeUnreachable => "node-unreachable",
             Self::NodeRefused => "node-refused",
@@ -103,6 +107,8 @@ pub struct Refusal {
     pub evidence: Map<String, Value>,
     /// What to do next.
     pub advice: String,
+    /// The places in the document that it is about, if it is about the document.
+    pub places: Vec<Mistake>,
 }
 
 impl Refusal {
@@ -115,6 +121,7 @@ impl Refusal {
             detail: detail.into(),
             evidence: Map::new(),
             advice: advice.into(),
+            places: Vec::new(),
         }
     }
 
@@ -122,6 +129,13 @@ impl Refusal {
     #[must_use]
     pub fn about(mut self, node: &NodeName) -> Self {
         self.node = Some(node.clone());
+        self
+    }
+
+    /// Says which place of the document it is about, as a JSON pointer, and what is wrong there.
+    #[must_use]
+    pub fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.places.push(Mistake { pointer: pointer.into(), detail: detail.into() });
         self
     }
 

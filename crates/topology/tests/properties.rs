@@ -115,6 +115,7 @@ fn some_document() -> impl Strategy<Value = Document> {
         |(master, nodes, discard)| Document {
             master: name(master),
             slaves: nodes.into_iter().filter(|node| *node != master).map(name).collect(),
+            groups: Vec::new(),
             discard,
         },
     )
@@ -595,7 +596,7 @@ fn a_slave_of_a_slave_is_attached_to_the_master_while_clients_write() {
     // Parked and compared with an offset of its master that was read before, it seemed to be ahead.
     let document = |master: &str, slaves: &[&str]| {
         let slaves = slaves.iter().map(|slave| name(slave)).collect();
-        Document { master: name(master), slaves, discard: Vec::new() }
+        Document { master: name(master), slaves, groups: Vec::new(), discard: Vec::new() }
     };
     let mut story = Story {
         world: World::new(&NODES, false),

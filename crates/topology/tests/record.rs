@@ -18,7 +18,10 @@ use topology::{Discard, Document};
 
 fn wanted(master: &str, slaves: &[&str]) -> Wanted {
     let slaves = slaves.iter().map(|slave| name(slave)).collect();
-    Wanted { document: Document { master: name(master), slaves, discard: Vec::new() }, revision: Some(7) }
+    Wanted {
+        document: Document { master: name(master), slaves, groups: Vec::new(), discard: Vec::new() },
+        revision: Some(7),
+    }
 }
 
 fn discard(node: &str) -> Discard {

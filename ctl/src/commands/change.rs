@@ -6,6 +6,7 @@
 
 use std::io::{BufRead, Read};
 
+use topology::document::Entry as Listed;
 use topology::receipt::Receipt;
 use topology::{Document, NodeName};
 
@@ -169,8 +170,15 @@ fn past_the_observer(revision: u64, nobody_notified: bool) -> String {
 }
 
 async fn pass_on(context: Context<'_>, letter: &Letter, receipt: &Receipt) -> Result<(), Failure> {
+    if context.settings.notify.is_empty() {
+        return Ok(());
+    }
+    let body = with_members(context, &letter.body).await.map_err(|failure| {
+        let text = format!("the change stands, but nobody was told: {}", failure.text);
+        Failure::new(Code::Unfinished, text)
+    })?;
     for endpoint in &context.settings.notify {
-        let ask = Ask::put("", letter.body.clone(), context.settings.timeout)
+        let ask = Ask::put("", body.clone(), context.settings.timeout)
             .header("x-topology-revision", letter.revision)
             .header("x-topology-generation", Some(receipt.generation))
             .header("x-request-id", Some(&receipt.request_id).filter(|id| !id.is_empty()));
@@ -189,6 +197,16 @@ async fn pass_on(context: Context<'_>, letter: &Letter, receipt: &Receipt) -> Re
         return Err(Failure::new(Code::Unfinished, text));
     }
     Ok(())
+}
+
+/// The document as the dictator has it, if it has groups: who publishes them learns from it who is in them.
+async fn with_members(context: Context<'_>, body: &[u8]) -> Result<Vec<u8>, Failure> {
+    let has_groups = |parsed: topology::document::Parsed| !parsed.document.groups.is_empty();
+    if !Document::parse(body, usize::MAX).is_ok_and(has_groups) {
+        return Ok(body.to_vec());
+    }
+    let present = context.good(context.client().ask(&Ask::get(context.master_path())).await?)?;
+    Ok(present.value.to_string().into_bytes())
 }
 
 /// The document with another of its nodes as master. Entries of `discard` do not come along: they were
@@ -212,8 +230,14 @@ fn with_master(document: &Document, name: &str) -> Result<Document, Failure> {
         )));
     };
     let master = (*master).clone();
-    let slaves = document.nodes().filter(|node| **node != master).cloned().collect();
-    Ok(Document { master, slaves, discard: Vec::new() })
+    let mut entries = document.entries();
+    entries.retain(|entry| *entry != Listed::Node(master.clone()));
+    // An old master that is behind the name of a group becomes a slave by that; any other is named.
+    let is_member = document.groups.iter().any(|group| group.members.contains(&document.master));
+    if document.master != master && !is_member {
+        entries.insert(0, Listed::Node(document.master.clone()));
+    }
+    Ok(Document::assemble(master, entries, Vec::new()))
 }
 
 #[cfg(test)]
@@ -238,6 +262,30 @@ mod tests {
         assert_eq!(slaves, ["core-01", "core-02"]);
         assert_eq!(with_master(&present, "core-01").unwrap(), present);
         assert_eq!(with_master(&present, "core-02:6379").unwrap().master.to_string(), "core-02");
+    }
+
+    #[test]
+    fn members_of_a_group_change_places_without_being_named() {
+        let present = document(&json!({
+            "master": {"address": "core-01"},
+            "slaves": [
+                {"srv": "all", "members": [{"address": "core-01"}, {"address": "core-02"}]},
+                {"address": "core-09"},
+            ],
+        }));
+        let next = with_master(&present, "core-02").unwrap();
+        let group = json!({"srv": "all"});
+        let written = json!({"master": {"address": "core-02"}, "slaves": [group, {"address": "core-09"}]});
+        assert_eq!(next.as_written().to_json(), written);
+        assert_eq!(next.slaves.iter().map(ToString::to_string).collect::<Vec<_>>(), ["core-01", "core-09"]);
+        // A named one takes its place, and goes back to it from outside of the group.
+        let next = with_master(&present, "core-09").unwrap();
+        let written = json!({"master": {"address": "core-09"}, "slaves": [group]});
+        assert_eq!(next.as_written().to_json(), written);
+        let back = with_master(&next, "core-01").unwrap().as_written();
+        let written = json!({"master": {"address": "core-01"}, "slaves": [{"address": "core-09"}, group]});
+        assert_eq!(back.to_json(), written);
+        assert_eq!(with_master(&present, "core-01").unwrap(), present);
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub(super) async fn holds_document(context: Context<'_>, in_force: &Document) ->
     let state = etcd(context)?.get(key, ETCD_DEADLINE).await.map_err(failure)?;
     let Some(version) = state.present() else { return Ok(false) };
     let defined = Document::parse(&version.value, usize::MAX).map(|parsed| parsed.document);
-    let without_discard = |document: &Document| Document { discard: Vec::new(), ..document.clone() };
+    let without_discard = |document: &Document| Document { discard: Vec::new(), ..document.as_written() };
     if defined.as_ref().is_ok_and(|defined| without_discard(defined) == without_discard(in_force)) {
         return Ok(true);
     }
@@ -170,7 +170,8 @@ pub(super) async fn holds_document(context: Context<'_>, in_force: &Document) ->
 pub(super) async fn put_in_force(context: Context<'_>, document: &Document) -> Result<Code, Failure> {
     let etcd = etcd(context)?;
     let before = newest(context).await?;
-    let text = document.to_json().to_string();
+    // Who is in its groups is for the dictator to find.
+    let text = document.as_written().to_json().to_string();
     let key = &context.settings.topology_key;
     etcd.put(key, text.as_bytes(), ETCD_DEADLINE).await.map_err(failure)?;
     let revision = pull(context, &etcd).await?;

@@ -12,7 +12,8 @@ const HEADING: [&str; 9] = ["NODE", "ADDRESS", "WANTED", "IS", "LINK", ">OFFSET"
 /// Whether all is as it should be: a document is in force and every node keeps to it.
 pub fn as_wanted(status: &Status) -> bool {
     let sound = status.nodes.iter().all(|node| node.problems.is_empty());
-    status.wanted.is_some() && !status.drift && status.problem.is_none() && sound
+    let groups_are_sound = status.groups.iter().all(|group| group.problems.is_empty());
+    status.wanted.is_some() && !status.drift && status.problem.is_none() && sound && groups_are_sound
 }
 
 /// The whole answer; `now_unix_ms` dates the change under way.
@@ -23,6 +24,9 @@ pub fn status(status: &Status, now_unix_ms: u64, style: Style) -> String {
         let _ = writeln!(text, "a change is under way: {step}, for {}", ago(now_unix_ms, change.since));
     }
     text.push_str(&enforcement(&status.enforcement, now_unix_ms, style).unwrap_or_default());
+    for group in &status.groups {
+        let _ = writeln!(text, "group {}: {} instances", printable(&group.srv), group.members.len());
+    }
     if !status.nodes.is_empty() {
         let rows: Vec<Vec<Cell>> = status.nodes.iter().map(|node| row(node, status)).collect();
         text.push('\n');
@@ -32,6 +36,12 @@ pub fn status(status: &Status, now_unix_ms: u64, style: Style) -> String {
     for node in &status.nodes {
         for problem in &node.problems {
             let _ = writeln!(told, "  {}: {}", style.bad(printable(&node.label())), printable(problem));
+        }
+    }
+    for group in &status.groups {
+        for problem in &group.problems {
+            let name = style.bad(format!("group {}", printable(&group.srv)));
+            let _ = writeln!(told, "  {name}: {}", printable(problem));
         }
     }
     if let Some(trouble) = &status.problem {
@@ -149,6 +159,20 @@ core-02  10.0.0.1:6379  slave   slave   up      1234    0  7.0.15
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    #[test]
+    fn groups_are_told_and_who_is_left_out_of_them() {
+        let mut sound = json!({
+            "generation": 3, "wanted": {}, "acting_master": "core-01", "drift": false, "nodes": [],
+            "groups": [{"srv": "redis-1.docker", "members": [{"address": "core-01"}, {"address": "core-02"}]}],
+        });
+        let text = status(&parsed(sound.clone()), 0, Style::default());
+        assert_eq!(text, "as wanted: master core-01, generation 3\ngroup redis-1.docker: 2 instances\n");
+        sound["groups"][0]["problems"] = json!(["core-03 holds data of its own"]);
+        let text = status(&parsed(sound), 0, Style::default());
+        assert!(text.starts_with("not as wanted"), "{text}");
+        assert!(text.ends_with("\n  group redis-1.docker: core-03 holds data of its own\n"), "{text}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use topology::command::{Failure, Order};
 use topology::conduct::{Conduct, Effect, Event, Finish, Job, Limits, Names};
+use topology::document::Note;
 use topology::observation::Unknown;
 use topology::receipt::Receipt;
 use topology::record::Record;
@@ -24,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What a change tells while it runs.
 #[derive(Debug)]
 pub(super) enum Progress {
+    /// Groups were looked up, and this is what should be known about them.
+    Noted(Vec<Note>),
     /// A step began.
     Began { step: &'static str, node: String },
     /// It can be answered, and this is the record that says so.

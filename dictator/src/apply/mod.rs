@@ -10,6 +10,7 @@
 mod drive;
 mod election;
 mod events;
+mod groups;
 mod history;
 mod metrics;
 mod names;
@@ -33,10 +34,10 @@ pub use election::{Election, Parts, record_key, run as campaign};
 pub use events::{EVENTS_MAX, Event, Events};
 pub use history::{Entry, HISTORY_MAX};
 pub use metrics::Metrics;
-pub use names::Resolve;
+pub use names::{Lookup, Resolve};
 pub use owner::{Owner, Settings};
 pub use pause::{Enforcement, PAUSE_MAX, PauseRequest, Paused, REASON_CHARACTERS_MAX};
-pub use status::{Change, NodeStatus, Status};
+pub use status::{Change, GroupStatus, NodeStatus, Status};
 pub use store::{Store, StoreError};
 
 /// Asks that may wait for the owner.

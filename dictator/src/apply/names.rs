@@ -6,11 +6,20 @@ use std::pin::Pin;
 
 use topology::address::{Address, DEFAULT_REDIS_PORT, NodeName};
 use topology::conduct::Names;
-use topology::document::Document;
+use topology::document::{Answers, Document};
 use topology::record::Record;
 
-/// Where many names lead.
-pub type Resolve = Box<dyn Fn(Vec<NodeName>) -> Pin<Box<dyn Future<Output = Names> + Send>> + Send + Sync>;
+/// Looks names up, within a deadline of its own.
+pub trait Lookup: Send + Sync {
+    /// Where many names lead.
+    fn names(&self, nodes: Vec<NodeName>) -> Pin<Box<dyn Future<Output = Names> + Send + '_>>;
+
+    /// Who is behind the names of groups, each instance by host and port.
+    fn groups(&self, services: Vec<Address>) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>>;
+}
+
+/// The look-up in use.
+pub type Resolve = Box<dyn Lookup>;
 
 /// The map for a change: the nodes of the document and of the record. Literals need no resolver.
 pub(super) async fn freeze(resolve: &Resolve, record: &Record, document: Option<&Document>) -> Names {
@@ -25,7 +34,7 @@ pub(super) async fn freeze(resolve: &Resolve, record: &Record, document: Option<
         .filter_map(|node| literal(&node).map(|endpoint| (node, Ok(vec![endpoint]))))
         .collect();
     if !names.is_empty() {
-        frozen.extend(resolve(names).await);
+        frozen.extend(resolve.names(names).await);
     }
     // A name that stopped resolving still leads somewhere if the record knows where it last did: the
     // granted master must be found even while DNS is down.

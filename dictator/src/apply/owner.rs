@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use topology::conduct::{Job, Limits, Purpose};
-use topology::document::Document;
+use topology::document::{Document, Note};
 use topology::observation::Observation;
 use topology::plan::Policy;
 use topology::receipt::Receipt;
@@ -27,11 +27,12 @@ use tracing::Instrument;
 
 use super::drive::{self, Progress, World};
 use super::events::Events;
+use super::groups::{self, Means, Prepared};
 use super::history::{History, Origin};
 use super::metrics::Reign;
 use super::pause::Pause;
 use super::status::Change;
-use super::{Answered, ApplyRequest, Ask, InForce, Metrics, Rejection, Resolve, Store, Wait, names};
+use super::{Answered, ApplyRequest, Ask, InForce, Metrics, Rejection, Resolve, Store, Wait};
 use failing::Failing;
 
 /// Progress that may wait for the loop.
@@ -54,6 +55,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Between passes of enforcement; zero: never.
     pub enforce_interval: Duration,
+    /// Most nodes of a document, members of groups included.
+    pub nodes_max: usize,
     /// Where it tells what happens.
     pub events: Events,
 }
@@ -79,6 +82,8 @@ pub struct Owner {
     failing: Failing,
     /// Why the record is not durable, as it was told.
     unsaved: Option<String>,
+    /// What is to be known about groups, since they were looked up last.
+    notes: Vec<Note>,
     hurry: std::sync::Arc<Notify>,
     progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
 }
@@ -155,6 +160,7 @@ impl Owner {
             readers: std::sync::Arc::new(tokio::sync::Semaphore::new(READERS_MAX)),
             failing: Failing::default(),
             unsaved: None,
+            notes: Vec::new(),
             hurry: std::sync::Arc::new(Notify::new()),
             progress: mpsc::channel(PROGRESS_MAX),
         };
@@ -297,7 +303,7 @@ impl Owner {
         let (Some(given), Some(in_force)) = (waiting.revision, in_force) else { return Ok(()) };
         match in_force.revision {
             Some(present) if given < present => Err(Rejection::StaleRevision { given, in_force: present }),
-            Some(present) if given == present && in_force.document != waiting.document => {
+            Some(present) if given == present && !in_force.document.asks_the_same(&waiting.document) => {
                 Err(Rejection::RevisionConflict { revision: given })
             }
             _ => Ok(()),
@@ -353,25 +359,32 @@ impl Owner {
     }
 
     fn start(&mut self, purpose: Purpose, warnings: Vec<String>, request_id: String) {
-        let document = match &purpose {
-            Purpose::Apply(wanted) | Purpose::DryRun(wanted) => Some(wanted.document.clone()),
-            Purpose::Enforce => None,
-        };
         let job = self.job(purpose, warnings);
-        let (record, limits) = (self.record.clone(), self.settings.limits);
+        let (record, limits, nodes_max) =
+            (self.record.clone(), self.settings.limits, self.settings.nodes_max);
+        let before = self.observation.clone();
         let (nodes, store, resolve) = (self.nodes.clone(), self.store.clone(), self.resolve.clone());
         let (progress, hurry) = (self.progress.0.clone(), self.hurry.clone());
         let span = tracing::info_span!("change", request_id, generation = record.generation);
         tokio::spawn(
             async move {
-                let names = names::freeze(&resolve, &record, document.as_ref()).await;
+                let means =
+                    Means { resolve: &resolve, nodes: &nodes, store: Some(&store), limits, nodes_max };
                 let world = World {
                     nodes: &nodes,
                     store: Some(&store),
                     progress: Some(&progress),
                     hurry: Some(&hurry),
                 };
-                let finish = drive::run(job, record, names, limits, world).await;
+                let finish = match groups::prepare(&means, job, record).await {
+                    Ok(Prepared { job, record, names, notes }) => {
+                        if let Some(notes) = notes {
+                            let _ = progress.send(Progress::Noted(notes)).await;
+                        }
+                        drive::run(job, record, names, limits, world).await
+                    }
+                    Err((refusal, record)) => groups::not_begun(*refusal, *record, before),
+                };
                 // The owner waits for this before it ends; a closed channel means there is no owner.
                 let _ = progress.send(Progress::Finished(Box::new(finish))).await;
             }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use topology::address::{Address, NodeName};
+use topology::document::{Group, Note};
 use topology::observation::{Observation, Role, Vitals};
 use topology::record::Record;
 use topology::refusal::Refusal;
@@ -30,6 +31,37 @@ pub struct Status {
     pub change: Option<Change>,
     /// Whether the topology is being kept true.
     pub enforcement: Enforcement,
+    /// The groups of the document in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupStatus>,
+}
+
+/// One group.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub srv: Address,
+    /// Who was behind it when it was last looked up, the master included.
+    pub members: Vec<NodeName>,
+    /// What an operator should see: who was left out and why, or why it cannot be looked up.
+    pub problems: Vec<String>,
+}
+
+impl GroupStatus {
+    fn all_of(record: &Record, notes: &[Note]) -> Vec<Self> {
+        let groups = record.wanted.iter().flat_map(|wanted| &wanted.document.groups);
+        let of_group = |group: &Group| {
+            let own = notes.iter().filter(|note| note.srv == group.srv);
+            own.map(|note| note.detail.clone()).collect()
+        };
+        groups
+            .map(|group| Self {
+                srv: group.srv.clone(),
+                members: group.members.clone(),
+                problems: of_group(group),
+            })
+            .collect()
+    }
 }
 
 /// One node.
@@ -76,6 +108,7 @@ pub(super) fn status(
     observation: &Observation,
     outcome: Result<bool, &Refusal>,
     (change, enforcement): (Option<Change>, Enforcement),
+    notes: &[Note],
 ) -> Status {
     let problem = outcome.err().map(|refusal| {
         serde_json::json!({ "type": refusal.slug.as_str(), "detail": refusal.detail, "do": refusal.advice })
@@ -90,6 +123,7 @@ pub(super) fn status(
         problem,
         change,
         enforcement,
+        groups: GroupStatus::all_of(record, notes),
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) fn status_and_title(slug: Slug) -> (u16, &'static str) {
         Slug::ManagedBySentinel => (409, "Managed By Sentinel"),
         Slug::UnresolvedHandover => (409, "Unresolved Hand-Over"),
         Slug::Unresolvable => (422, "Unresolvable Name"),
+        Slug::TooManyNodes => (422, "Too Many Nodes"),
         Slug::UnsupportedNode => (422, "Unsupported Node"),
         Slug::NodeUnreachable => (502, "Node Unreachable"),
         Slug::NodeRefused => (502, "Node Refused"),
@@ -61,6 +62,9 @@ pub(super) fn refusal_problem(refusal: &Refusal) -> Problem {
         problem = problem.with_step(step);
     }
     problem.evidence = refusal.evidence.clone();
+    for place in &refusal.places {
+        problem = problem.with_error(place.pointer.clone(), place.detail.clone());
+    }
     if status == 503 { problem.with_retry_after_s(RETRY_UNABLE_S) } else { problem }
 }
 

@@ -71,6 +71,7 @@ fn status() -> Status {
         nodes: Vec::new(),
         drift: false,
         problem: None,
+        groups: Vec::new(),
         change: None,
         enforcement: enforcement(),
     }

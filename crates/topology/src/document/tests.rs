@@ -108,3 +108,70 @@ fn every_mistake_is_reported_at_once() {
     let places: Vec<&str> = error.mistakes.iter().map(|mistake| mistake.pointer.as_str()).collect();
     assert_eq!(places, ["/master/address", "/slaves/0/port", "/slaves/1/adress"]);
 }
+
+#[test]
+fn groups_are_written_as_slaves() {
+    use DocumentErrorKind::{InvalidAddress, MalformedTopology};
+    let slaves = |list: &str| format!(r#"{{"master":{{"address":"a"}},"slaves":[{list}]}}"#);
+    let parsed = parse(&slaves(r#"{"address":"b"},{"srv":"All.Docker."},{"address":"c","port":1}"#)).unwrap();
+    assert_eq!(parsed.document.groups.len(), 1);
+    assert_eq!(parsed.document.groups[0].pointer(), "/slaves/1/srv");
+    let text = parsed.document.to_json().to_string();
+    assert_eq!(text, slaves(r#"{"address":"b"},{"srv":"all.docker"},{"address":"c","port":1}"#));
+
+    refused(
+        &slaves(r#"{"srv":5}"#),
+        MalformedTopology,
+        "/slaves/0/srv",
+        "expected a string, found the number 5",
+    );
+    refused(&slaves(r#"{"srv":null}"#), MalformedTopology, "/slaves/0/srv", "found null");
+    refused(&slaves(r#"{"srv":""}"#), InvalidAddress, "/slaves/0/srv", "srv is empty");
+    refused(&slaves(r#"{"srv":"a b"}"#), InvalidAddress, "/slaves/0/srv", "U+0020");
+    refused(&slaves(r#"{"srv":"10.0.0.1"}"#), InvalidAddress, "/slaves/0/srv", "no SRV records");
+    let long = ["a"; 127].join(".") + ".a";
+    refused(&slaves(&format!(r#"{{"srv":"{long}"}}"#)), InvalidAddress, "/slaves/0/srv", "at most 253");
+    refused(&slaves(r#"{"srv":"x","y":1}"#), MalformedTopology, "/slaves/0/y", "unknown field `y`");
+    refused(&slaves(r#"{"srv":"x","srv":"y"}"#), MalformedTopology, "/slaves/0/srv", "duplicate field");
+    refused(&slaves(r#"{"srv":"x","address":"y"}"#), MalformedTopology, "/slaves/0", "this one has both");
+    refused(&slaves(r#"{"srv":"x","port":1}"#), MalformedTopology, "/slaves/0/port", "unknown field `port`");
+    refused(&slaves(r#"{"srv":"x","members":5}"#), MalformedTopology, "/slaves/0/members", "an array");
+    refused(
+        &slaves(r#"{"srv":"x","members":[{"srv":"y"}]}"#),
+        MalformedTopology,
+        "/slaves/0/members/0/srv",
+        "unknown field `srv`",
+    );
+    refused(r#"{"master":{"srv":"x"},"slaves":[]}"#, MalformedTopology, "/master/srv", "unknown field `srv`");
+    let many: Vec<String> = (0..9).map(|index| format!(r#"{{"srv":"n{index}"}}"#)).collect();
+    refused(&slaves(&many.join(",")), MalformedTopology, "/slaves", "the limit is 8");
+
+    let twice = parse(&slaves(r#"{"srv":"x"},{"srv":"X"}"#)).unwrap();
+    assert_eq!(twice.document.groups.len(), 1);
+    assert!(twice.warnings[0].contains("more than once"));
+}
+
+#[test]
+fn members_that_are_told_count_as_slaves_and_the_master_among_them_does_not() {
+    let text = r#"{"master":{"address":"a"},
+        "slaves":[{"srv":"x","members":[{"address":"c"},{"address":"a"},{"address":"b"}]},{"address":"b"}]}"#;
+    let document = parse(text).unwrap().document;
+    let names: Vec<String> = document.nodes().map(ToString::to_string).collect();
+    assert_eq!(names, ["a", "c", "b"]);
+    let error = Document::parse(text.as_bytes(), 2).unwrap_err();
+    assert_eq!(error.kind, DocumentErrorKind::TooManyNodes);
+    let again: Document = serde_json::from_value(document.to_json()).unwrap();
+    assert_eq!(again, document);
+}
+
+#[test]
+fn documents_without_groups_are_recorded_as_ever() {
+    let text = r#"{"master":{"address":"a"},"slaves":[{"address":"b","port":1}]}"#;
+    let document: Document = serde_json::from_str(text).unwrap();
+    assert_eq!(serde_json::to_string(&document).unwrap(), text);
+    assert!(serde_json::from_str::<Document>(r#"{"master":{"address":"a"},"slaves":[],"x":1}"#).is_err());
+    assert!(
+        serde_json::from_str::<Document>(r#"{"master":{"address":"a"},"slaves":[{"srv":"x","y":1}]}"#)
+            .is_err()
+    );
+}

@@ -98,6 +98,7 @@ impl Scene {
             document: Document {
                 master: name(words.value("master").expect("a master")),
                 slaves: words.list("slaves").map(name).collect(),
+                groups: Vec::new(),
                 discard: words.list("discard").map(discard).collect(),
             },
             revision: words.number("revision"),
@@ -377,7 +378,7 @@ fn party(text: &str) -> Party {
 fn document(text: &str) -> Document {
     let (master, slaves) = text.split_once('>').unwrap_or((text, ""));
     let slaves = slaves.split(',').filter(|slave| !slave.is_empty()).map(name).collect();
-    Document { master: name(master), slaves, discard: Vec::new() }
+    Document { master: name(master), slaves, groups: Vec::new(), discard: Vec::new() }
 }
 
 /// `a>b,c@3`

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 use service::clock;
 use topology::conduct::{Finish, Outcome};
+use topology::document::Note;
 use topology::receipt::Receipt;
 use topology::record::Record;
 use topology::refusal::Refusal;
 
 use super::super::drive::Progress;
+use super::super::groups;
 use super::super::history::{Entry, Origin};
 use super::super::status::{Change, nodes};
 use super::super::{Answered, Rejection, Wait};
@@ -20,6 +22,7 @@ const PENDING_ADVICE: &str = "mend what the reason names; it is tried again with
 impl Owner {
     pub(super) async fn on_progress(&mut self, progress: Progress) {
         match progress {
+            Progress::Noted(notes) => self.noted(notes),
             Progress::Began { step, node } => {
                 if let Some(running) = &mut self.running {
                     let cause = running.cause;
@@ -36,6 +39,18 @@ impl Owner {
             Progress::Announced(receipt, record) => self.announced(&receipt, *record),
             Progress::Finished(finish) => self.finished(*finish).await,
         }
+    }
+
+    /// Each thing about a group is logged once, and once more when it is over.
+    fn noted(&mut self, notes: Vec<Note>) {
+        let same = |one: &Note, other: &Note| (&one.srv, &one.node) == (&other.srv, &other.node);
+        for note in notes.iter().filter(|note| !self.notes.iter().any(|known| same(known, note))) {
+            tracing::warn!(srv = %note.srv, "{}", groups::sentence(note));
+        }
+        for over in self.notes.iter().filter(|known| !notes.iter().any(|note| same(known, note))) {
+            tracing::info!(srv = %over.srv, "the group {} is as it should be again", over.srv);
+        }
+        self.notes = notes;
     }
 
     /// What was answered is in force for whoever reads next, although links are still looked at.

@@ -8,8 +8,9 @@ use topology::conduct::{Finish, Limits, Outcome, Purpose};
 use topology::record::Wanted;
 
 use super::super::drive::{self, World};
+use super::super::groups::{self, Means, Prepared};
 use super::super::status::status;
-use super::super::{Answered, ApplyRequest, Rejection, Status, names};
+use super::super::{Answered, ApplyRequest, Rejection, Status};
 use super::{Owner, STATUS_DEADLINE, Waiting};
 
 impl Owner {
@@ -18,19 +19,27 @@ impl Owner {
         purpose: Purpose,
         limits: Limits,
         warnings: Vec<String>,
+        looks_groups_up: bool,
     ) -> Option<oneshot::Receiver<Finish>> {
         let permit = self.readers.clone().try_acquire_owned().ok()?;
-        let document = match &purpose {
-            Purpose::Apply(wanted) | Purpose::DryRun(wanted) => Some(wanted.document.clone()),
-            Purpose::Enforce => None,
-        };
         let job = self.job(purpose, warnings);
         let (record, nodes, resolve) = (self.record.clone(), self.nodes.clone(), self.resolve.clone());
+        let (before, nodes_max) = (self.observation.clone(), self.settings.nodes_max);
         let (done, finished) = oneshot::channel();
         tokio::spawn(async move {
-            let names = names::freeze(&resolve, &record, document.as_ref()).await;
+            let means = Means { resolve: &resolve, nodes: &nodes, store: None, limits, nodes_max };
+            let prepared = if looks_groups_up {
+                groups::prepare(&means, job, record).await
+            } else {
+                Ok(groups::as_it_is(&means, job, record).await)
+            };
             let world = World { nodes: &nodes, store: None, progress: None, hurry: None };
-            let finish = drive::run(job, record, names, limits, world).await;
+            let finish = match prepared {
+                Ok(Prepared { job, record, names, .. }) => {
+                    drive::run(job, record, names, limits, world).await
+                }
+                Err((refusal, record)) => groups::not_begun(*refusal, *record, before),
+            };
             drop(permit);
             let _ = done.send(finish);
         });
@@ -51,7 +60,7 @@ impl Owner {
         }
         let wanted = Wanted { document: request.parsed.document, revision: request.revision };
         let Some(finished) =
-            self.read(Purpose::DryRun(wanted), self.settings.limits, request.parsed.warnings)
+            self.read(Purpose::DryRun(wanted), self.settings.limits, request.parsed.warnings, true)
         else {
             let _ = request.reply.send(Err(Rejection::Busy));
             return;
@@ -75,14 +84,14 @@ impl Owner {
             .map(|running| running.change.clone());
         let present = (change, self.enforcement());
         let record = self.record.clone();
-        let cached = self.observation.clone();
+        let (cached, notes) = (self.observation.clone(), self.notes.clone());
         let Some(wanted) = record.wanted.clone() else {
-            let _ = reply.send(status(&record, &cached, Ok(false), present));
+            let _ = reply.send(status(&record, &cached, Ok(false), present, &notes));
             return;
         };
         let limits = Limits { observe_deadline: STATUS_DEADLINE, ..self.settings.limits };
-        let Some(finished) = self.read(Purpose::DryRun(wanted), limits, Vec::new()) else {
-            let _ = reply.send(status(&record, &cached, Ok(false), present));
+        let Some(finished) = self.read(Purpose::DryRun(wanted), limits, Vec::new(), false) else {
+            let _ = reply.send(status(&record, &cached, Ok(false), present, &notes));
             return;
         };
         let failing = self.failing.clone();
@@ -93,7 +102,7 @@ impl Owner {
                 Ok(Outcome::Done(_)) => Ok(false),
                 Err(refusal) => Err(refusal),
             };
-            let mut status = status(&record, &finish.observation, outcome, present);
+            let mut status = status(&record, &finish.observation, outcome, present, &notes);
             failing.explain(&mut status.nodes);
             let _ = reply.send(status);
         });
