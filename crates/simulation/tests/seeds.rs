@@ -47,6 +47,10 @@ const MENDED: &[(u64, &str)] = &[
     (1601122748, "who was told to send a document again did not, and nobody else could"),
     (1601763904, "the same as 1600718731, and the slave's machine was dark"),
     (1700031636, "the same, and a refusal had just named that slave"),
+    (
+        2710226658,
+        "a slave held what a life had written that nobody granted, restarted, and passed for a healthy one",
+    ),
     (2300804581, "a grant that was recorded was forgotten because a later save of the same change failed"),
 ];
 

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::address::NodeName;
+use crate::basis::Reference;
 use crate::document::Discard;
 use crate::observation::{Observation, Offset, ReplId, Vitals};
 use crate::plan::{Right, keys_kept, position_on};
@@ -222,6 +223,26 @@ impl Record {
         let healthy = |seen: &&mut Seen| seen.node == *node && seen.role == SeenRole::Slave;
         let seen = self.heartbeat.nodes.iter_mut().find(healthy);
         seen.map(|seen| seen.role = SeenRole::Stray).is_some()
+    }
+
+    /// Notes who holds something, in the very life in which it was a healthy slave, that the node granted now
+    /// does not: what a life wrote that nobody granted, for one. When it restarts it must not pass for the
+    /// healthy slave that it had been.
+    pub fn doubt_all(&mut self, observation: &Observation, granted: &Vitals) {
+        let reference = Reference { acting: granted, record: self, discard: &[] };
+        let slaves = self.heartbeat.nodes.iter().filter(|seen| seen.role == SeenRole::Slave);
+        let own: Vec<NodeName> = slaves
+            .filter(|seen| {
+                let vitals = observation.vitals(&seen.node);
+                // The old master of a hand-over was seen taking writes, and is known to have been demoted since.
+                let vitals = vitals.filter(|now| now.run_id == seen.run_id && !now.is_master());
+                vitals.is_some_and(|now| !now.loading && reference.judge(&seen.node, now).is_err())
+            })
+            .map(|seen| seen.node.clone())
+            .collect();
+        for node in own {
+            self.doubt(&node);
+        }
     }
 
     /// Notes who was seen taking writes without the right to, so that it is not taken for a healthy slave

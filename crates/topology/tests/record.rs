@@ -388,6 +388,32 @@ fn the_heartbeat_keeps_who_is_not_in_good_health_as_it_was() {
 }
 
 #[test]
+fn who_holds_more_than_the_node_granted_now_is_doubted_then() {
+    // b and c are slaves; b was fed by a life that nobody granted, and has gone on on its lineage.
+    let mut record = before();
+    record.wanted = Some(wanted("a", &["b", "c"]));
+    let observe = |nodes: Vec<(&str, Vitals)>| {
+        let mut observation = Observation::default();
+        for (node, vitals) in nodes {
+            observation.nodes.insert(name(node), known(endpoint(node), state(1, vitals)));
+        }
+        observation
+    };
+    let slave = |node: &str| vitals(node, Role::Slave(following(endpoint("a"), 90)));
+    record.beat(&observe(vec![("a", vitals("a", Role::Master)), ("b", slave("b")), ("c", slave("c"))]), 1);
+    let role = |record: &Record, node: &str| record.heartbeat.seen(&name(node)).map(|seen| seen.role);
+    let own = Vitals { replid: replid("Rx"), ..slave("b") };
+    record.doubt_all(&observe(vec![("b", own.clone()), ("c", slave("c"))]), &vitals("a", Role::Master));
+    assert_eq!(role(&record, "b"), Some(SeenRole::Stray));
+    assert_eq!(role(&record, "c"), Some(SeenRole::Slave), "it holds nothing that a does not");
+    // What a restart made of it says nothing about the life that was a healthy slave.
+    record.beat(&observe(vec![("a", vitals("a", Role::Master)), ("b", slave("b"))]), 2);
+    let restarted = Vitals { run_id: run_id("b2"), ..own };
+    record.doubt_all(&observe(vec![("b", restarted)]), &vitals("a", Role::Master));
+    assert_eq!(role(&record, "b"), Some(SeenRole::Slave));
+}
+
+#[test]
 fn who_is_missed_while_the_master_is_well_is_away_until_it_is_seen() {
     let mut record = before();
     record.wanted = Some(wanted("a", &["b"]));

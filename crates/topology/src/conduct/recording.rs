@@ -80,6 +80,7 @@ impl Conduct {
         let arrived = crate::plan::same_node(observation, node, &wanted.document.master);
         let grant = Grant { node, endpoint, vitals, right, wanted: &wanted, arrived, observation };
         self.record.grant(&grant);
+        self.record.doubt_all(observation, vitals);
         true
     }
 
