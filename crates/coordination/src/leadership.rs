@@ -249,8 +249,9 @@ impl Campaign {
                 held
             }
             Err(error) => {
-                // etcd that is away says so at the watch; one that refuses says it here alone.
-                if matches!(error, EtcdError::Refused { .. }) && !std::mem::replace(&mut self.refused, true) {
+                // An etcd that is away is told of by the watch, and a lease that ran out meanwhile is no news; what is
+                // not permitted is told here alone.
+                if error.is_permission() && !std::mem::replace(&mut self.refused, true) {
                     tracing::warn!(key = self.lock_key, %error, "the lock cannot be had");
                 } else {
                     tracing::debug!(key = self.lock_key, %error, "the lock could not be tried for");
