@@ -340,6 +340,7 @@ async fn nobody_is_removed_while_the_master_is_not_what_it_was() {
     nodes[0].command("SET a 1");
     follows(&nodes[1], &nodes[0]).await;
 
+    let run_id = nodes[0].run_id();
     nodes[0].kill();
     dns.remove("b");
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -348,5 +349,15 @@ async fn nobody_is_removed_while_the_master_is_not_what_it_was() {
     let refusal = dictator.refusal(&document("c")).await;
     assert_eq!(refusal.slug, Slug::ActingMasterUnreachable);
     assert_eq!(dictator.slaves().await, ["b", "c"]);
+
+    // Given up for good, it is replaced, and whoever may hold what the new one does not is still there to be asked.
+    let discard = format!(r#""discard": [{{"address": "a", "run_id": "{run_id}"}}], "slaves""#);
+    let replaced = dictator.put(&document("c").replacen(r#""slaves""#, &discard, 1), false).await;
+    // The dead one cannot follow.
+    let Err(Rejection::LinksLate(receipt)) = replaced else { panic!("{replaced:#?}") };
+    assert_eq!(receipt.outcome, "switched");
+    assert!(receipt.slaves.iter().any(|slave| slave.name.address.to_string() == "b"), "{receipt:?}");
+    // Once the new master stands, the answer counts again.
+    dictator.await_slaves(&["a"]).await;
     dictator.end().await;
 }
