@@ -70,7 +70,9 @@ impl World {
         let more = self.nodes.iter().enumerate().any(|(index, other)| {
             let asked = other.power == Power::Running && self.dictators[dictator].reaches(index);
             let awaited = !before.heartbeat.long_away(&other.name) && !given_up(index) && !given_up(node);
-            (asked || awaited) && !other.loading && keys(other) > keys(state)
+            // Who left the document is not asked.
+            let member = self.members & (1 << index) != 0;
+            member && (asked || awaited) && !other.loading && keys(other) > keys(state)
         });
         if more {
             return;

@@ -51,6 +51,12 @@ const MENDED: &[(u64, &str)] = &[
         2710226658,
         "a slave held what a life had written that nobody granted, restarted, and passed for a healthy one",
     ),
+    (3000202659, "a node that had left was expected to be asked when a master restarted"),
+    (
+        3200041207,
+        "the lineage after an undo was not recorded, and a slave that had gone on on it not compared",
+    ),
+    (3200084539, "a slave was fed by a stray, seen so, restarted, and passed for a healthy one"),
     (2300804581, "a grant that was recorded was forgotten because a later save of the same change failed"),
 ];
 

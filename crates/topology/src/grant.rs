@@ -147,6 +147,14 @@ impl Record {
         });
     }
 
+    /// Notes that the granted node was given its role back after a hand-over that did not end: its lineage is a
+    /// new one from there. Should it die before it is looked at again, its slaves are known by that.
+    pub fn undone(&mut self, node: &NodeName, vitals: &Vitals) {
+        if self.granted.as_ref().is_some_and(|granted| granted.run_id == vitals.run_id) {
+            self.promoted(node, vitals);
+        }
+    }
+
     /// Where in the chain a node stands that shows nothing of the lineage before this grant: it came back from
     /// a save of that time, or was away since.
     fn early(&self, previous: &ReplId, vitals: &Vitals) -> Option<(usize, Offset)> {
@@ -227,8 +235,8 @@ impl Record {
 
     /// Notes who holds something, in the very life in which it was a healthy slave, that the node granted now
     /// does not: what a life wrote that nobody granted, for one. When it restarts it must not pass for the
-    /// healthy slave that it had been.
-    pub fn doubt_all(&mut self, observation: &Observation, granted: &Vitals) {
+    /// healthy slave that it had been. Returns whether anything changed.
+    pub fn doubt_all(&mut self, observation: &Observation, granted: &Vitals) -> bool {
         let reference = Reference { acting: granted, record: self, discard: &[] };
         let slaves = self.heartbeat.nodes.iter().filter(|seen| seen.role == SeenRole::Slave);
         let own: Vec<NodeName> = slaves
@@ -236,13 +244,18 @@ impl Record {
                 let vitals = observation.vitals(&seen.node);
                 // The old master of a hand-over was seen taking writes, and is known to have been demoted since.
                 let vitals = vitals.filter(|now| now.run_id == seen.run_id && !now.is_master());
-                vitals.is_some_and(|now| !now.loading && reference.judge(&seen.node, now).is_err())
+                // What one held that is being filled is permitted to go.
+                let settled = vitals.filter(|now| {
+                    !now.loading && !now.following().is_some_and(|following| following.syncing)
+                });
+                settled.is_some_and(|now| reference.judge(&seen.node, now).is_err())
             })
             .map(|seen| seen.node.clone())
             .collect();
-        for node in own {
-            self.doubt(&node);
+        for node in &own {
+            self.doubt(node);
         }
+        !own.is_empty()
     }
 
     /// Notes who was seen taking writes without the right to, so that it is not taken for a healthy slave

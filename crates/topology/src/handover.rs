@@ -93,6 +93,13 @@ pub enum End {
     Promoted(Box<Promoted>),
     /// Nothing changed; the acting master still takes writes.
     Unchanged(Refusal),
+    /// The acting master was demoted and takes writes again.
+    Undone {
+        /// Why.
+        refusal: Refusal,
+        /// The acting master just after: on a lineage of its own that goes on where the one before ended.
+        after: Box<Vitals>,
+    },
     /// A command's outcome is not known. The intent stays open.
     Unknown(Refusal),
 }

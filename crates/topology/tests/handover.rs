@@ -130,7 +130,7 @@ fn show(action: &Action) -> String {
             promoted.frozen,
             promoted.write_gap.as_millis()
         ),
-        Action::Done(End::Unchanged(refusal)) => {
+        Action::Done(End::Unchanged(refusal) | End::Undone { refusal, .. }) => {
             format!("unchanged: {} at {}", refusal.slug.as_str(), refusal.step.unwrap_or("no step"))
         }
         Action::Done(End::Unknown(refusal)) => {

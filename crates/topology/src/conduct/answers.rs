@@ -211,6 +211,7 @@ impl Conduct {
         match assigned(answer) {
             Ok(assigned) if assigned.accepted.is_ok() && assigned.after.is_master() => {
                 self.record.intent = None;
+                self.record.undone(node, &assigned.after);
                 self.save(AfterSave::Granted);
             }
             _ => self.look_again(),

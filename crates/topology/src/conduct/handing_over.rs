@@ -11,7 +11,7 @@ use crate::mutant::{self, Mutant};
 use crate::observation::NodeState;
 use crate::plan::Right;
 use crate::record::{Intent, Party};
-use crate::refusal::Slug;
+use crate::refusal::{Refusal, Slug};
 
 impl Conduct {
     pub(super) fn hand_over(&mut self, from: &NodeName, to: &NodeName) {
@@ -88,22 +88,29 @@ impl Conduct {
                 let right = Right::HandedOver { frozen: promoted.frozen };
                 self.grant(&to.node.clone(), right, &promoted.after);
             }
-            End::Unchanged(refusal) => {
-                self.record.intent = None;
-                if refusal.slug == Slug::RecordNotWritable {
-                    return self.fail(refusal);
-                }
-                if refusal.slug == Slug::TargetUnfit {
-                    // It was found to be no slave any more.
-                    self.record.doubt(&machine.sides().1.node);
-                }
-                self.queue.clear();
-                self.save(AfterSave::Refuse(Box::new(refusal)));
+            End::Unchanged(refusal) => self.called_off(machine, refusal),
+            End::Undone { refusal, after } => {
+                let (from, _) = machine.sides();
+                self.record.undone(&from.node, &after);
+                self.called_off(machine, refusal);
             }
             End::Unknown(refusal) => {
                 self.uncertain = Some(refusal);
                 self.look_again();
             }
         }
+    }
+
+    fn called_off(&mut self, machine: &HandOver, refusal: Refusal) {
+        self.record.intent = None;
+        if refusal.slug == Slug::RecordNotWritable {
+            return self.fail(refusal);
+        }
+        if refusal.slug == Slug::TargetUnfit {
+            // It was found to be no slave any more.
+            self.record.doubt(&machine.sides().1.node);
+        }
+        self.queue.clear();
+        self.save(AfterSave::Refuse(Box::new(refusal)));
     }
 }

@@ -237,6 +237,15 @@ impl Conduct {
         };
         self.dirty |= self.record.follow_lineage(&self.observation);
         self.strays_noted |= self.record.note_strays(&self.observation);
+        let granted = self.record.granted.as_ref().map(|granted| &granted.run_id);
+        let granted = self
+            .observation
+            .all_known()
+            .map(|(_, state)| &state.vitals)
+            .find(|vitals| vitals.is_master() && !vitals.loading && Some(&vitals.run_id) == granted);
+        if let Some(granted) = granted {
+            self.strays_noted |= self.record.doubt_all(&self.observation, granted);
+        }
         self.dirty |= self.strays_noted;
         let planned = plan(&wanted, &self.observation, &self.record, &self.job.policy);
         let planned = planned.and_then(|plan| {

@@ -26,7 +26,9 @@ impl HandOver {
 
     pub(super) fn undone(&mut self, answer: Answer, refusal: Refusal) -> Action {
         match answer {
-            Ok(Reply::Assigned(assigned)) if assigned.after.is_master() => self.end(End::Unchanged(refusal)),
+            Ok(Reply::Assigned(assigned)) if assigned.after.is_master() => {
+                self.end(End::Undone { refusal, after: Box::new(assigned.after) })
+            }
             _ => self.end(End::Unknown(self.unknown("undo"))),
         }
     }

@@ -156,8 +156,9 @@ fn by_offset(
     Ok(Acting::First { steps: vec![step], would: Would::Resumed })
 }
 
-/// Slaves that lost their place in the history (a restart with AOF, or as a master that nobody followed) can
-/// be compared by the number of their keys alone. Returns whether there are none, so that offsets prove it.
+/// Slaves that lost their place in the history (a restart with AOF, or as a master that nobody followed), and
+/// those that have gone on from it on a lineage that nobody knows, can be compared by the number of their keys
+/// alone. Returns whether there are none, so that offsets prove it.
 fn strangers_hold_no_more(
     situation: &Situation<'_>,
     granted: &Granted,
@@ -165,9 +166,12 @@ fn strangers_hold_no_more(
     keys: u64,
 ) -> Result<bool, Refusal> {
     let mut strangers = rivals(situation, &granted.node).filter(|(name, other)| {
-        standing::of(situation, &granted.replid, &other.vitals).is_none()
-            && situation.record.heartbeat.seen(name).is_some()
-            && other.vitals.keys > 0
+        let (vitals, present) = (&other.vitals, &granted.replid);
+        // What the restarted master has fed it since, that one has itself.
+        let fed_since = vitals.replid == state.vitals.replid;
+        let gone_on = !fed_since && standing::has_gone_on(situation, present, vitals);
+        let stranger = gone_on || standing::of(situation, present, vitals).is_none();
+        stranger && situation.record.heartbeat.seen(name).is_some() && vitals.keys > 0
     });
     let Some(first) = strangers.next() else { return Ok(true) };
     let richest =
@@ -232,13 +236,9 @@ fn may_hold_more(
 }
 
 /// How many keys a restarted node surely brought with it. One without AOF may have come back empty, and
-/// what it holds may be what clients wrote to it since.
+/// what it holds may be what clients wrote to it since: a single command writes any number of keys.
 pub(crate) fn keys_kept(vitals: &Vitals) -> u64 {
-    match vitals.write_calls {
-        _ if vitals.append_only => vitals.keys,
-        Some(calls) => vitals.keys.saturating_sub(calls),
-        None => 0,
-    }
+    if vitals.append_only || vitals.write_calls == Some(0) { vitals.keys } else { 0 }
 }
 
 fn by_keys(situation: &Situation<'_>, granted: &Granted, state: &NodeState) -> Result<Acting, Refusal> {

@@ -69,3 +69,9 @@ pub(super) fn of(situation: &Situation<'_>, present: &ReplId, vitals: &Vitals) -
         (now, before) => now.or(before),
     }
 }
+
+/// Whether a node has more than its standing says: it has gone on from there on a lineage that is not known.
+pub(super) fn has_gone_on(situation: &Situation<'_>, present: &ReplId, vitals: &Vitals) -> bool {
+    let known = vitals.replid == *present || situation.record.end_of(&vitals.replid).is_some();
+    !known && vitals.second_offset.is_some_and(|second| vitals.extent() >= second)
+}
