@@ -4,7 +4,8 @@
 //! what happens in the world:
 //!
 //! * a write acknowledged by a published master is on every master published later (`missing`);
-//! * no acknowledged write is erased anywhere, published node or not (`erased`);
+//! * no acknowledged write is erased anywhere, published node or not (`erased`); a copy of what a stray
+//!   took may go as long as the stray itself has it and is refused;
 //! * no refused write is anywhere (`phantom`);
 //! * never do two lives that were published, or made master by a dictator, take writes at once
 //!   (`two-writers`);
@@ -183,7 +184,20 @@ impl World {
         }
     }
 
+    /// What nodes hold that took it themselves, without the right to, and have not restarted since.
+    fn held_by_strays(&self) -> Writes {
+        let strays = self.nodes.iter().enumerate().filter(|(index, node)| {
+            let life = (*index, node.life);
+            let granted = self.ledger.published.contains(&life) || self.ledger.appointed.contains(&life);
+            node.is_up() && !node.loading && !granted
+        });
+        strays.fold(Writes::NONE, |held, (index, node)| {
+            held.with(&self.ledger.of_lives(index, |life| life == node.life).common(&node.data))
+        })
+    }
+
     fn judge_erased(&mut self, node: NodeIndex, lost: Writes) {
+        let lost = if lost.is_empty() { lost } else { lost.without(&self.held_by_strays()) };
         let lost = self.excuse_given_up(node, lost);
         if lost.is_empty() {
             return;

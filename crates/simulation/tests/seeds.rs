@@ -57,6 +57,7 @@ const MENDED: &[(u64, &str)] = &[
         "the lineage after an undo was not recorded, and a slave that had gone on on it not compared",
     ),
     (3200084539, "a slave was fed by a stray, seen so, restarted, and passed for a healthy one"),
+    (3420190530, "a copy of what a stray had taken went, and the stray itself still had it"),
     (2300804581, "a grant that was recorded was forgotten because a later save of the same change failed"),
 ];
 
