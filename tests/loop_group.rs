@@ -1,52 +1,19 @@
 //! The loop with a group: the document names the master and the name that everybody registers below. Scaling
 //! out is starting a node, and nobody writes a document for it.
 
+mod registered;
+
 use std::time::{Duration, Instant};
 
-use harness::binaries::binary;
 use harness::daemon::{DOMAIN, TOPOLOGY_KEY, TRIGGER_KEY};
-use harness::ports::free_address;
-use harness::process::{Process, Recipe};
 use harness::redis::wait_links_up;
 use harness::wait::ensure;
 use harness::{Daemon, DaemonOptions, Etcd, Redis, RedisOptions, dns, wait_until};
+use registered::{TOLD_DEADLINE, name, register, register_all, start_dnsd, wait_master, wait_named};
 use serde_json::{Value, json};
 
-/// How long a name or a role may take to be told.
-const TOLD_DEADLINE: Duration = Duration::from_secs(20);
 /// Some passes of enforcement, in which nothing may happen.
 const PASSES: Duration = Duration::from_millis(800);
-
-fn name(index: usize) -> String {
-    format!("core-{index:02}.{DOMAIN}")
-}
-
-/// `dnsd register` beside a node.
-fn register(etcd: &Etcd, node: &Redis, index: usize, folder: &std::path::Path) -> Process {
-    let arguments = [
-        "register",
-        "--etcd",
-        &etcd.url(),
-        "--name",
-        &name(index),
-        "--node",
-        &node.address().to_string(),
-        "--lease",
-        "5s",
-        "--listen",
-        &free_address().to_string(),
-    ];
-    let mut process = Process::new(Recipe {
-        name: format!("dnsd register for {}", name(index)),
-        program: binary("dnsd"),
-        arguments: arguments.map(str::to_owned).to_vec(),
-        environment: Vec::new(),
-        folder: folder.to_path_buf(),
-        log: folder.join(format!("register-{index}.log")),
-    });
-    process.start();
-    process
-}
 
 fn document(master: usize) -> Value {
     json!({"master": {"address": name(master)}, "slaves": [{"srv": DOMAIN}]})
@@ -67,29 +34,14 @@ fn wait_slaves(dnsd: &Daemon, slaves: &[&Redis]) {
     });
 }
 
-fn wait_master(dnsd: &Daemon, master: &Redis) {
-    wait_until("DNS to name the master", TOLD_DEADLINE, || {
-        match dns::find_master(dnsd.dns_address(), DOMAIN) {
-            Ok(found) => ensure(found == master.address(), format!("{found}")),
-            Err(error) => Err(error.to_string()),
-        }
-    });
-}
-
 #[test]
 fn a_node_that_is_started_becomes_a_slave_and_is_told() {
     let etcd = Etcd::start();
     let mut nodes = Redis::start_many(2, &RedisOptions::default());
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut registers: Vec<Process> =
-        nodes.iter().enumerate().map(|(index, node)| register(&etcd, node, index, folder.path())).collect();
+    let mut registers = register_all(&etcd, &nodes, folder.path());
     let away = "the name server is away in this test";
-    let options = DaemonOptions::new().flag("--nodes-etcd", &etcd.url()).flag("--ttl-refresh", "200ms");
-    let options = options.allow_log("keeps its last addresses", away);
-    let mut dnsd = Daemon::start("dnsd", &options, &|dns| {
-        let dns = dns.to_string();
-        ["--dns-listen", &dns, "--domain", DOMAIN, "--nameservers", &dns].map(str::to_owned).to_vec()
-    });
+    let mut dnsd = start_dnsd(&etcd, away);
     let dictator = DaemonOptions::new()
         .flag("--nameservers", &dnsd.dns_address().to_string())
         .flag("--enforce-interval", "200ms")
@@ -101,13 +53,7 @@ fn a_node_that_is_started_becomes_a_slave_and_is_told() {
     let early = "the first document may come before every name is known";
     let options = DaemonOptions::new().allow_log("cannot be reached", early).allow_log("answered", early);
     let _observer = Daemon::observer(&etcd.url(), &notify, &options);
-    for (index, node) in nodes.iter().enumerate() {
-        wait_until("dnsd to answer for the node", TOLD_DEADLINE, || {
-            let answer = dns::query(dnsd.dns_address(), &name(index), dns::RecordType::Srv);
-            let answer = answer.map_err(|error| error.to_string())?;
-            ensure(answer.service() == Some(node.address()), format!("{answer:?}"))
-        });
-    }
+    wait_named(&dnsd, &nodes);
 
     etcd.put(TOPOLOGY_KEY, &document(0).to_string());
     etcd.put(TRIGGER_KEY, "1");
