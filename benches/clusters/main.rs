@@ -15,6 +15,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table and progress are what it makes")]
 #![allow(clippy::disallowed_methods, reason = "it waits, reads /proc, and is no daemon")]
 
+#[path = "../command_line/mod.rs"]
+mod command_line;
 mod fleet;
 mod sentinel;
 #[path = "../write_gap/table.rs"]
@@ -47,35 +49,22 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    match read(std::env::args().skip(1)) {
-        Ok(Some(settings)) => run(&settings),
-        // `cargo test --benches` starts every bench without `--bench`; it has no time for this.
-        Ok(None) => {}
-        Err(mistake) => {
-            eprintln!("{mistake}\n\n{HELP}");
-            return ExitCode::from(64);
-        }
-    }
-    ExitCode::SUCCESS
+    command_line::run(read(std::env::args().skip(1)), HELP, run)
 }
 
-fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Settings>, String> {
-    let mut is_bench = false;
+fn read(arguments: impl Iterator<Item = String>) -> Result<Option<Settings>, String> {
     let mut settings = Settings { clusters: 10_000, changes: 500, subscribers: 1_000, markdown: false };
-    while let Some(argument) = arguments.next() {
-        let mut number = || {
-            let text = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
-            text.parse().ok().filter(|number| *number > 0).ok_or(format!("{text:?} is not a number above 0"))
-        };
-        match argument.as_str() {
-            "--bench" => is_bench = true,
+    let is_bench = command_line::read(arguments, |option, value| {
+        let mut count = || command_line::count(&value()?);
+        match option {
             "--markdown" => settings.markdown = true,
-            "--clusters" => settings.clusters = number()?,
-            "--changes" => settings.changes = number()?,
-            "--subscribers" => settings.subscribers = number()?,
-            other => return Err(format!("{other} is not an option")),
+            "--clusters" => settings.clusters = count()?,
+            "--changes" => settings.changes = count()?,
+            "--subscribers" => settings.subscribers = count()?,
+            other => return command_line::unknown(other),
         }
-    }
+        Ok(())
+    })?;
     Ok(is_bench.then_some(settings))
 }
 

@@ -20,6 +20,8 @@
 #![allow(clippy::disallowed_methods, reason = "it waits, reads /proc, and is no daemon")]
 
 mod client;
+#[path = "../command_line/mod.rs"]
+mod command_line;
 mod measure;
 mod servers;
 mod settings;
@@ -32,14 +34,5 @@ use std::process::ExitCode;
 use settings::Settings;
 
 fn main() -> ExitCode {
-    match Settings::read(std::env::args().skip(1)) {
-        Ok(Some(settings)) => measure::run(&settings),
-        // `cargo test --benches` starts every bench without `--bench`; it has no time for this.
-        Ok(None) => {}
-        Err(mistake) => {
-            eprintln!("{mistake}\n\n{}", settings::HELP);
-            return ExitCode::from(64);
-        }
-    }
-    ExitCode::SUCCESS
+    command_line::run(Settings::read(std::env::args().skip(1)), settings::HELP, measure::run)
 }

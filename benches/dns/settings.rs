@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::command_line;
 use crate::servers::Kind;
 
 /// Told when the command line is not understood.
@@ -64,25 +65,20 @@ impl Settings {
     ///
     /// # Errors
     /// A sentence about the first argument that is not understood.
-    pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let (mut is_bench, mut markdown, mut runs, mut seconds) = (false, false, 5, 3);
+    pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+        let (mut markdown, mut runs, mut seconds) = (false, 5, 3);
         let (mut servers, mut cases) = (Kind::ALL.to_vec(), Case::ALL.to_vec());
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
-            let number = |text: String| match text.parse::<usize>() {
-                Ok(number) if number > 0 => Ok(number),
-                _ => Err(format!("{text:?} is not a number above 0")),
-            };
-            match argument.as_str() {
-                "--bench" => is_bench = true,
+        let is_bench = command_line::read(arguments, |option, value| {
+            match option {
                 "--markdown" => markdown = true,
-                "--runs" => runs = number(value()?)?,
-                "--seconds" => seconds = number(value()?)?,
+                "--runs" => runs = command_line::count(&value()?)?,
+                "--seconds" => seconds = command_line::count(&value()?)?,
                 "--servers" => servers = list(&value()?, &Kind::ALL, Kind::name)?,
                 "--cases" => cases = list(&value()?, &Case::ALL, Case::flag)?,
-                other => return Err(format!("{other} is not an option")),
+                other => return command_line::unknown(other),
             }
-        }
+            Ok(())
+        })?;
         let length = Duration::from_secs(seconds as u64);
         Ok(is_bench.then_some(Self { runs, length, servers, cases, markdown }))
     }

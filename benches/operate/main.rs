@@ -21,6 +21,8 @@
 #![allow(clippy::disallowed_methods, reason = "it starts programs and is no daemon")]
 
 mod callers;
+#[path = "../command_line/mod.rs"]
+mod command_line;
 mod looks;
 #[path = "../write_gap/table.rs"]
 mod table;
@@ -48,36 +50,23 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    match read(std::env::args().skip(1)) {
-        Ok(Some(settings)) => run(&settings),
-        // `cargo test --benches` starts every bench without `--bench`; it has no time for this.
-        Ok(None) => {}
-        Err(mistake) => {
-            eprintln!("{mistake}\n\n{HELP}");
-            return ExitCode::from(64);
-        }
-    }
-    ExitCode::SUCCESS
+    command_line::run(read(std::env::args().skip(1)), HELP, run)
 }
 
-fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Settings>, String> {
-    let mut is_bench = false;
+fn read(arguments: impl Iterator<Item = String>) -> Result<Option<Settings>, String> {
     let mut settings = Settings { slaves: 49, looks: 200, puts: 300, switches: 100, markdown: false };
-    while let Some(argument) = arguments.next() {
-        let mut number = || {
-            let text = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
-            text.parse().ok().filter(|number| *number > 0).ok_or(format!("{text:?} is not a number above 0"))
-        };
-        match argument.as_str() {
-            "--bench" => is_bench = true,
+    let is_bench = command_line::read(arguments, |option, value| {
+        let mut count = || command_line::count(&value()?);
+        match option {
             "--markdown" => settings.markdown = true,
-            "--slaves" => settings.slaves = number()?,
-            "--looks" => settings.looks = number()?,
-            "--puts" => settings.puts = number()?,
-            "--switches" => settings.switches = number()?,
-            other => return Err(format!("{other} is not an option")),
+            "--slaves" => settings.slaves = count()?,
+            "--looks" => settings.looks = count()?,
+            "--puts" => settings.puts = count()?,
+            "--switches" => settings.switches = count()?,
+            other => return command_line::unknown(other),
         }
-    }
+        Ok(())
+    })?;
     Ok(is_bench.then_some(settings))
 }
 
