@@ -7,26 +7,8 @@ mod support;
 use harness::cluster::{Cluster, assert_untouched, quick_without_enforcement};
 use harness::ports::free_address;
 use harness::redis::RedisOptions;
+use support::calls::{ASKING, DOCUMENT};
 use support::{Ctl, File, refusal, server};
-
-/// Every command that asks a dictator, in a call that is right but for the server.
-const ASKING: [&[&str]; 13] = [
-    &["status"],
-    &["status", "-o", "json"],
-    &["master"],
-    &["history"],
-    &["show"],
-    &["plan", "-"],
-    &["apply", "-"],
-    &["switch", "core-02"],
-    &["watch"],
-    &["pause", "--for", "1h"],
-    &["resume"],
-    &["doctor"],
-    &["redis-cli", "--", "PING"],
-];
-
-const DOCUMENT: &str = r#"{"master": {"address": "127.0.0.1", "port": 1}, "slaves": []}"#;
 
 /// Wrong calls with a part of the sentence they get.
 const WRONG: [(&[&str], &str); 52] = [

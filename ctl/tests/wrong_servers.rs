@@ -12,25 +12,8 @@ use harness::certificates::Authority;
 use harness::cluster::{Cluster, assert_untouched, quick_without_enforcement};
 use harness::ports::free_address;
 use harness::{Daemon, DaemonOptions, Etcd, Redis, RedisOptions, wait_until};
+use support::calls::{ASKING, DOCUMENT};
 use support::{Ctl, File};
-
-/// Every command that asks a dictator, in a call that is right.
-const ASKING: [&[&str]; 14] = [
-    &["status"],
-    &["status", "-o", "json"],
-    &["status", "--watch"],
-    &["master"],
-    &["history"],
-    &["show"],
-    &["plan", "-"],
-    &["apply", "-"],
-    &["switch", "core-02"],
-    &["watch"],
-    &["pause", "--for", "1h"],
-    &["resume"],
-    &["doctor", "cluster"],
-    &["redis-cli", "--", "PING"],
-];
 
 /// Those that ask etcd.
 const OF_ETCD: [&[&str]; 3] = [&["define", "-"], &["trigger"], &["trigger", "--wait"]];
@@ -38,7 +21,6 @@ const OF_ETCD: [&[&str]; 3] = [&["define", "-"], &["trigger"], &["trigger", "--w
 /// Those that ask nobody.
 const ALONE: [&str; 5] = ["acl", "cluster-config", "token", "completion", "man"];
 
-const DOCUMENT: &str = r#"{"master": {"address": "127.0.0.1", "port": 1}, "slaves": []}"#;
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
@@ -59,7 +41,7 @@ fn a_token_that_is_not_known_is_refused_to_every_command() {
     let cluster = Cluster { dictator: Daemon::dictator(&options), nodes };
     let ctl = Ctl::of(cluster.dictator.url("")).with("DICTATORCTL_TOKEN", "rdt_wrong");
     assert_untouched(&cluster.all(), || {
-        for arguments in ASKING.iter().filter(|arguments| !arguments.contains(&"--watch")) {
+        for arguments in ASKING {
             let ran = ctl.run_with_input(arguments, &cluster.document(0).to_string());
             assert_eq!(ran.code, 77, "{arguments:?}: {ran:?}");
             let told = ran.stderr.clone() + &ran.stdout;
@@ -109,9 +91,6 @@ fn a_certificate_whose_time_is_over_is_said_to_every_command() {
         .with("DICTATORCTL_ETCD_CA_FILE", &authority.path());
     let of_both: &[&str] = &["switch", "core-02", "--etcd", &etcd_url];
     for arguments in ASKING.iter().chain(&OF_ETCD).chain([&of_both]) {
-        if arguments.contains(&"--watch") {
-            continue;
-        }
         let ran = ctl.run_with_input(arguments, DOCUMENT);
         assert_eq!(ran.code, 69, "{arguments:?}: {ran:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{arguments:?}: {ran:?}");

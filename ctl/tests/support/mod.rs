@@ -1,6 +1,8 @@
 //! Runs `dictatorctl` as an operator's shell would: as a process, without a terminal.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod calls;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
