@@ -80,6 +80,31 @@ fn advised(cluster: &Cluster, problem: &Value, lost: usize) -> (usize, Value) {
     (better, document)
 }
 
+/// Asks for the restarted node 0 once more, is refused, and does as advised. Returns who was the better node.
+fn follow_advice(cluster: &Cluster) -> usize {
+    let problem = assert_problem(&cluster.put(0), 409, "master-lost-data");
+    let (better, document) = advised(cluster, &problem, 0);
+    cluster.put_document(&document).expect(200);
+    better
+}
+
+/// Waits until what the slave that came back holds is told.
+fn wait_compared(cluster: &Cluster) {
+    let holds = format!("holds {KEYS}");
+    wait_until("the slave to be compared", NOTICED_DEADLINE, || {
+        let status = cluster.dictator.status();
+        let told = status["problem"]["detail"].as_str().unwrap_or_default().contains(&holds);
+        ensure(told, status.to_string())
+    });
+}
+
+/// What the heartbeat has written down.
+fn heartbeat(cluster: &Cluster) -> Value {
+    let path = cluster.dictator.state_folder().join("record.json");
+    let record: Value = serde_json::from_slice(&std::fs::read(path).expect("a record")).expect("JSON");
+    record["heartbeat"].clone()
+}
+
 #[test]
 fn a_master_that_lost_its_volume_is_refused_and_its_slaves_stay_whole() {
     for plain in [false, true] {
@@ -133,9 +158,7 @@ fn a_master_put_back_from_an_old_backup_is_refused() {
     wait_stuck(&cluster, "master-lost-data");
     wait_parked(&[&cluster.nodes[1], &cluster.nodes[2]]);
     assert_eq!(cluster.nodes[0].keys(), KEYS);
-    let problem = assert_problem(&cluster.put(0), 409, "master-lost-data");
-    let (better, document) = advised(&cluster, &problem, 0);
-    cluster.put_document(&document).expect(200);
+    let better = follow_advice(&cluster);
     cluster.assert_settled(better);
     assert_eq!(cluster.nodes[0].keys(), 2 * KEYS);
 }
@@ -178,10 +201,9 @@ fn a_slave_that_was_last_seen_with_more_is_waited_for() {
     cluster.assert_settled(0);
     let offset = cluster.nodes[1].info_field("slave_repl_offset").parse::<u64>().expect("an offset");
     wait_until("the heartbeat to see the slave there", NOTICED_DEADLINE, || {
-        let path = cluster.dictator.state_folder().join("record.json");
-        let record: Value = serde_json::from_slice(&std::fs::read(path).expect("a record")).expect("JSON");
-        let nodes = record["heartbeat"]["nodes"].as_array().cloned().unwrap_or_default();
-        ensure(nodes.iter().all(|seen| seen["offset"].as_u64() >= Some(offset)), record.to_string())
+        let seen = heartbeat(&cluster);
+        let nodes = seen["nodes"].as_array().cloned().unwrap_or_default();
+        ensure(nodes.iter().all(|node| node["offset"].as_u64() >= Some(offset)), seen.to_string())
     });
     cluster.nodes[1].stop();
     cluster.nodes[0].kill();
@@ -207,15 +229,8 @@ fn an_empty_master_whose_only_slave_is_away_is_not_resumed() {
     wait_stuck(&cluster, "master-lost-data");
     assert_eq!(cluster.nodes[0].role(), "slave");
     cluster.nodes[1].start_again();
-    wait_until("the slave to be compared", NOTICED_DEADLINE, || {
-        let status = cluster.dictator.status();
-        let told = status["problem"]["detail"].as_str().unwrap_or_default().contains("holds 100");
-        ensure(told, status.to_string())
-    });
-    let problem = assert_problem(&cluster.put(0), 409, "master-lost-data");
-    let (better, document) = advised(&cluster, &problem, 0);
-    assert_eq!(better, 1);
-    cluster.put_document(&document).expect(200);
+    wait_compared(&cluster);
+    assert_eq!(follow_advice(&cluster), 1);
     assert_settled(&cluster.nodes[1], &[&cluster.nodes[0]]);
     assert_eq!(cluster.nodes[0].keys(), KEYS);
 }
@@ -257,15 +272,8 @@ fn a_master_whose_file_lost_its_end_waits_for_the_slave_that_went_down_with_it()
     assert!(said.contains(&cluster.nodes[1].address().to_string()), "{said}");
 
     cluster.nodes[1].start_again();
-    wait_until("the slave to be compared", NOTICED_DEADLINE, || {
-        let status = cluster.dictator.status();
-        let told = status["problem"]["detail"].as_str().unwrap_or_default().contains("holds 100");
-        ensure(told, status.to_string())
-    });
-    let problem = assert_problem(&cluster.put(0), 409, "master-lost-data");
-    let (better, document) = advised(&cluster, &problem, 0);
-    assert_eq!(better, 1);
-    cluster.put_document(&document).expect(200);
+    wait_compared(&cluster);
+    assert_eq!(follow_advice(&cluster), 1);
     cluster.assert_settled(1);
     assert_eq!(cluster.nodes[0].keys(), KEYS, "nothing is missing");
 }
@@ -274,11 +282,10 @@ fn a_master_whose_file_lost_its_end_waits_for_the_slave_that_went_down_with_it()
 fn a_slave_that_was_switched_off_long_before_holds_no_restarted_master_up() {
     let mut cluster = filled(2, &RedisOptions::default(), &quick());
     cluster.nodes[1].kill();
-    let record = cluster.dictator.state_folder().join("record.json");
     wait_until("the slave to be missed for long", NOTICED_DEADLINE, || {
-        let record: Value = serde_json::from_slice(&std::fs::read(&record).expect("a record")).expect("JSON");
-        let time = |name: &str| record["heartbeat"]["away"][0][name].as_u64().unwrap_or_default();
-        ensure(time("until_unix_ms") >= time("since_unix_ms") + AWAY_MIN_MS, record["heartbeat"].to_string())
+        let seen = heartbeat(&cluster);
+        let time = |name: &str| seen["away"][0][name].as_u64().unwrap_or_default();
+        ensure(time("until_unix_ms") >= time("since_unix_ms") + AWAY_MIN_MS, seen.to_string())
     });
     cluster.nodes[0].kill();
     cluster.nodes[0].start_again();
