@@ -1,5 +1,7 @@
 //! Groups of slaves against real redis nodes, with a name server that says what the test wants.
 
+mod running;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,22 +9,20 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dictator::apply::{
-    Answered, ApplyRequest, Ask, Events, Handle, Lookup, Metrics, Owner, Rejection, Settings, Status, Store,
-    Wait,
-};
+use dictator::apply::{Answered, Ask, Lookup, Rejection, Status, Wait};
 use harness::{Redis, RedisOptions, wait_until};
-use tokio::sync::{oneshot, watch};
-use tokio_util::sync::CancellationToken;
-use topology::conduct::{Limits, Names};
-use topology::document::{Answers, Document};
-use topology::plan::Policy;
+use running::Dictator;
+use tokio::sync::oneshot;
+use topology::conduct::Names;
+use topology::document::Answers;
 use topology::receipt::Receipt;
 use topology::refusal::{Refusal, Slug};
 use topology::{Address, NodeName};
 
 /// The name of the group.
 const GROUP: &str = "all.test";
+/// From one pass of enforcement to the next.
+const ENFORCE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long enforcement may take to do what it should.
 const ENFORCED_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -81,70 +81,20 @@ impl Lookup for Dns {
     }
 }
 
-struct Dictator {
-    handle: Handle,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-    _mandate: watch::Sender<Option<node::Mandate>>,
+async fn start(folder: &Path, dns: &Dns, nodes_max: usize) -> Dictator {
+    Dictator::start(folder, Box::new(dns.clone()), ENFORCE_INTERVAL, nodes_max).await
 }
 
 impl Dictator {
-    async fn start(folder: &Path, dns: &Dns, nodes_max: usize) -> Self {
-        let store = Store::open(folder).await.unwrap();
-        let record = store.record().await.unwrap();
-        let epoch = store.next_epoch().await.unwrap();
-        let (mandate, held) = watch::channel(Some(node::Mandate::alone(epoch)));
-        let clock = || i64::try_from(service::clock::unix_millis() * 1000).unwrap_or(i64::MAX);
-        let nodes = node::Nodes::new(node::Settings::new(Arc::new(clock)), held);
-        let mut registry = prometheus_client::registry::Registry::default();
-        let metrics = Metrics::register(&mut registry);
-        let (handle, asks) = Handle::new();
-        let settings = Settings {
-            limits: Limits::default(),
-            policy: Policy { ignore_sentinel: false, epoch, partial: false },
-            enforce_interval: Duration::from_millis(100),
-            nodes_max,
-            events: Events::default(),
-        };
-        let lookup = Box::new(dns.clone());
-        let owner = Owner::new(settings, store, record, nodes, lookup, metrics, asks).await;
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(owner.run(stop.clone()));
-        Self { handle, stop, task, _mandate: mandate }
-    }
-
-    async fn end(self) {
-        self.stop.cancel();
-        self.task.await.unwrap();
-    }
-
-    async fn put(&self, text: &str, dry_run: bool) -> Result<Answered, Rejection> {
-        let parsed = Document::parse(text.as_bytes(), 64).unwrap();
-        let (reply, answer) = oneshot::channel();
-        let request = ApplyRequest {
-            parsed,
-            revision: None,
-            if_match: None,
-            wait: Wait::Links,
-            dry_run,
-            request_id: "test".to_owned(),
-            reason: None,
-            asked_by: None,
-            reply,
-        };
-        self.handle.ask(Ask::Apply(Box::new(request))).unwrap();
-        answer.await.unwrap()
-    }
-
     async fn receipt(&self, text: &str) -> Box<Receipt> {
-        match self.put(text, false).await {
+        match self.put(text, Wait::Links, false).await {
             Ok(Answered::Receipt(receipt, _)) => receipt,
             other => panic!("{other:#?}"),
         }
     }
 
     async fn refusal(&self, text: &str) -> Box<Refusal> {
-        match self.put(text, false).await {
+        match self.put(text, Wait::Links, false).await {
             Err(Rejection::Refused(refusal)) => refusal,
             other => panic!("{other:#?}"),
         }
@@ -207,7 +157,7 @@ async fn a_group_grows_moves_its_master_outlives_dns_and_shrinks() {
     let dns = Dns::default();
     let nodes = three(&dns);
     let folder = tempfile::tempdir().unwrap();
-    let dictator = Dictator::start(folder.path(), &dns, 64).await;
+    let dictator = start(folder.path(), &dns, 64).await;
     assert_eq!(dictator.receipt(&document("a")).await.outcome, "established");
     assert_eq!(dictator.slaves().await, ["b", "c"]);
     nodes[0].command("SET a 1");
@@ -231,7 +181,7 @@ async fn a_group_grows_moves_its_master_outlives_dns_and_shrinks() {
     assert!(receipt.warnings[0].contains("/slaves/0/srv: there are no SRV records"), "{receipt:?}");
     dictator.end().await;
     dns.edit(|zone| zone.is_silent = true);
-    let dictator = Dictator::start(folder.path(), &dns, 64).await;
+    let dictator = start(folder.path(), &dns, 64).await;
     assert_eq!(dictator.slaves().await, ["a", "b", "d"]);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(dictator.slaves().await, ["a", "b", "d"]);
@@ -256,7 +206,7 @@ async fn an_instance_that_would_lose_data_stays_out_and_the_others_are_kept() {
     let dns = Dns::default();
     let nodes = three(&dns);
     let folder = tempfile::tempdir().unwrap();
-    let dictator = Dictator::start(folder.path(), &dns, 64).await;
+    let dictator = start(folder.path(), &dns, 64).await;
     dictator.receipt(&document("a")).await;
     nodes[0].command("SET a 1");
 
@@ -302,7 +252,7 @@ async fn nothing_is_changed_when_nobody_is_known_or_too_many_are() {
     let dns = Dns::default();
     let nodes = three(&dns);
     let folder = tempfile::tempdir().unwrap();
-    let dictator = Dictator::start(folder.path(), &dns, 2).await;
+    let dictator = start(folder.path(), &dns, 2).await;
     let refusal = dictator.refusal(&document("a")).await;
     assert_eq!(refusal.slug, Slug::TooManyNodes);
     assert_eq!(refusal.places[0].pointer, "/slaves");
@@ -310,7 +260,7 @@ async fn nothing_is_changed_when_nobody_is_known_or_too_many_are() {
     dns.edit(|zone| zone.behind.clear());
     let text = r#"{"master": {"address": "a"}, "slaves": [{"address": "b"}, {"srv": "all.test"}]}"#;
     for dry_run in [true, false] {
-        let Err(Rejection::Refused(refusal)) = dictator.put(text, dry_run).await else {
+        let Err(Rejection::Refused(refusal)) = dictator.put(text, Wait::Links, dry_run).await else {
             panic!("not refused")
         };
         assert_eq!(refusal.slug, Slug::Unresolvable);
@@ -335,7 +285,7 @@ async fn nobody_is_removed_while_the_master_is_not_what_it_was() {
     let dns = Dns::default();
     let mut nodes = three(&dns);
     let folder = tempfile::tempdir().unwrap();
-    let dictator = Dictator::start(folder.path(), &dns, 64).await;
+    let dictator = start(folder.path(), &dns, 64).await;
     dictator.receipt(&document("a")).await;
     nodes[0].command("SET a 1");
     follows(&nodes[1], &nodes[0]).await;
@@ -352,7 +302,8 @@ async fn nobody_is_removed_while_the_master_is_not_what_it_was() {
 
     // Given up for good, it is replaced, and whoever may hold what the new one does not is still there to be asked.
     let discard = format!(r#""discard": [{{"address": "a", "run_id": "{run_id}"}}], "slaves""#);
-    let replaced = dictator.put(&document("c").replacen(r#""slaves""#, &discard, 1), false).await;
+    let replaced =
+        dictator.put(&document("c").replacen(r#""slaves""#, &discard, 1), Wait::Links, false).await;
     // The dead one cannot follow.
     let Err(Rejection::LinksLate(receipt)) = replaced else { panic!("{replaced:#?}") };
     assert_eq!(receipt.outcome, "switched");
