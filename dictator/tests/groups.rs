@@ -23,6 +23,10 @@ use topology::{Address, NodeName};
 const GROUP: &str = "all.test";
 /// From one pass of enforcement to the next.
 const ENFORCE_INTERVAL: Duration = Duration::from_millis(100);
+/// Passes of enforcement in which nothing may happen.
+const PASSES: u64 = 3;
+/// From one look at what is waited for to the next.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long enforcement may take to do what it should.
 const ENFORCED_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -33,6 +37,8 @@ struct Zone {
     /// Those who are behind the group's name.
     behind: Vec<String>,
     is_silent: bool,
+    /// How often it was asked who is behind the group's name: once a pass of enforcement.
+    questions: u64,
 }
 
 #[derive(Clone, Default)]
@@ -53,6 +59,18 @@ impl Dns {
     fn remove(&self, name: &str) {
         self.edit(|zone| zone.behind.retain(|behind| behind != name));
     }
+
+    /// Waits until enforcement has asked anew and made something of the answer, several times.
+    async fn await_passes(&self) {
+        let asked = || self.0.lock().unwrap().questions;
+        // The last question may still be open when it is counted.
+        let enough = asked() + PASSES + 1;
+        let ends_at = tokio::time::Instant::now() + ENFORCED_DEADLINE;
+        while asked() < enough {
+            assert!(tokio::time::Instant::now() < ends_at, "{} questions, not {enough}", asked());
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
 }
 
 impl Lookup for Dns {
@@ -67,6 +85,7 @@ impl Lookup for Dns {
     }
 
     fn groups(&self, services: Vec<Address>) -> Pin<Box<dyn Future<Output = Answers> + Send + '_>> {
+        self.edit(|zone| zone.questions += 1);
         let zone = self.0.lock().unwrap().clone();
         let targets = |host: &String| NodeName {
             address: host.parse().unwrap(),
@@ -123,7 +142,7 @@ impl Dictator {
                 return;
             }
             assert!(tokio::time::Instant::now() < ends_at, "{slaves:?}, {:#?}", self.status().await.groups);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 }
@@ -183,7 +202,7 @@ async fn a_group_grows_moves_its_master_outlives_dns_and_shrinks() {
     dns.edit(|zone| zone.is_silent = true);
     let dictator = start(folder.path(), &dns, 64).await;
     assert_eq!(dictator.slaves().await, ["a", "b", "d"]);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    dns.await_passes().await;
     assert_eq!(dictator.slaves().await, ["a", "b", "d"]);
 
     // Who is not behind the name any more is let go.
@@ -293,7 +312,7 @@ async fn nobody_is_removed_while_the_master_is_not_what_it_was() {
     let run_id = nodes[0].run_id();
     nodes[0].kill();
     dns.remove("b");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    dns.await_passes().await;
     assert_eq!(dictator.slaves().await, ["b", "c"]);
     // A change is refused for the master, and leaves them as well.
     let refusal = dictator.refusal(&document("c")).await;
