@@ -133,16 +133,32 @@ fn take_over(server: &Server) {
     several.wait_equal(2);
 }
 
+/// The installed server under enforcement, by a dictator that comes as the user.
+struct Enforced {
+    cluster: Cluster,
+    /// The command that permits everything that is needed.
+    whole: String,
+    _file: tempfile::NamedTempFile,
+}
+
+impl Enforced {
+    /// `said` is what the dictator may log when a rule is taken away.
+    fn start(said: &str) -> Self {
+        let installed = Server::find(harness::servers::INSTALLED).expect("redis-server is installed");
+        let whole = printed(&installed);
+        let nodes = Redis::start_many(2, &installed.options());
+        permit(&nodes, &whole);
+        let (options, _file) = as_user(quick().allow_log(said, "a rule is taken away"));
+        let cluster = Cluster { dictator: Daemon::dictator(&options), nodes };
+        cluster.move_to(0);
+        Self { cluster, whole, _file }
+    }
+}
+
 /// Enforcement without a rule says so in the status, and goes on when it is given.
 #[test]
 fn enforcement_says_which_rule_is_missing() {
-    let installed = Server::find(harness::servers::INSTALLED).expect("redis-server is installed");
-    let whole = printed(&installed);
-    let nodes = Redis::start_many(2, &installed.options());
-    permit(&nodes, &whole);
-    let (options, _file) = as_user(quick().allow_log("the topology cannot be kept", "a rule is taken away"));
-    let cluster = Cluster { dictator: Daemon::dictator(&options), nodes };
-    cluster.move_to(0);
+    let Enforced { cluster, whole, _file } = Enforced::start("the topology cannot be kept");
     let user: Vec<&str> = whole.split(' ').filter(|word| *word != "+replicaof").collect();
     permit(&cluster.nodes, &user.join(" "));
     cluster.nodes[1].command("REPLICAOF 127.0.0.1 0");
@@ -158,13 +174,7 @@ fn enforcement_says_which_rule_is_missing() {
 /// but who reads the log, the history or the events is told once, and once more when it works again.
 #[test]
 fn enforcement_that_fails_again_and_again_is_told_once() {
-    let installed = Server::find(harness::servers::INSTALLED).expect("redis-server is installed");
-    let whole = printed(&installed);
-    let nodes = Redis::start_many(2, &installed.options());
-    permit(&nodes, &whole);
-    let (options, _file) = as_user(quick().allow_log("+replicaof", "a rule is taken away"));
-    let cluster = Cluster { dictator: Daemon::dictator(&options), nodes };
-    cluster.move_to(0);
+    let Enforced { cluster, whole, _file } = Enforced::start("+replicaof");
     let entries = || cluster.dictator.http().get("/history").expect(200).json();
     let told_before = entries().as_array().map_or(0, Vec::len);
     for node in &cluster.nodes {
