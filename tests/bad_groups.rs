@@ -20,6 +20,21 @@ fn group(srv: &str) -> Value {
     json!({"srv": srv})
 }
 
+/// What is told of a node on this host, under the name of a service.
+fn service(node: &Redis, host: &str) -> Told {
+    Told::Service(node.address().port(), host.to_owned())
+}
+
+/// A name server that knows the first node as `one.test`, all of them as `all.test`, and these names.
+fn name_server(nodes: &[Redis], more: Vec<(&str, Answer)>) -> NameServer {
+    let known = vec![
+        ("host.test", Answer::Records(vec![Told::Address(IpAddr::V4(Ipv4Addr::LOCALHOST))])),
+        ("one.test", Answer::Records(vec![service(&nodes[0], "host.test")])),
+        ("all.test", Answer::Records(nodes.iter().map(|node| service(node, "host.test")).collect())),
+    ];
+    NameServer::start(known.into_iter().chain(more).collect())
+}
+
 fn start(names: &NameServer, flags: &[(&str, &str)]) -> Daemon {
     let mut options = quick_without_enforcement()
         .flag("--nameservers", &names.address().to_string())
@@ -34,19 +49,22 @@ fn start(names: &NameServer, flags: &[(&str, &str)]) -> Daemon {
 fn groups_of_nobody_and_groups_that_are_none() {
     let nodes = Redis::start_many(3, &RedisOptions::default());
     let all: Vec<&Redis> = nodes.iter().collect();
-    let service = |index: usize, host: &str| Told::Service(nodes[index].address().port(), host.to_owned());
-    let names = NameServer::start(vec![
-        ("host.test", Answer::Records(vec![Told::Address(IpAddr::V4(Ipv4Addr::LOCALHOST))])),
-        ("one.test", Answer::Records(vec![service(0, "host.test")])),
-        ("all.test", Answer::Records((0..3).map(|index| service(index, "host.test")).collect())),
-        ("_redis._tcp.prefixed.test", Answer::Records(vec![service(1, "host.test")])),
-        ("lost.test", Answer::Records(vec![service(1, "nowhere.test")])),
-        ("half.test", Answer::Records(vec![service(1, "host.test"), service(2, "nowhere.test")])),
-        ("number.test", Answer::Records(vec![service(1, "10.0.0.1")])),
-        ("none.test", Answer::Records(vec![Told::Service(0, ".".to_owned())])),
-        ("broken.test", Answer::Code(2)),
-        ("silent.test", Answer::Silence),
-    ]);
+    let (second, third) = (&nodes[1], &nodes[2]);
+    let names = name_server(
+        &nodes,
+        vec![
+            ("_redis._tcp.prefixed.test", Answer::Records(vec![service(second, "host.test")])),
+            ("lost.test", Answer::Records(vec![service(second, "nowhere.test")])),
+            (
+                "half.test",
+                Answer::Records(vec![service(second, "host.test"), service(third, "nowhere.test")]),
+            ),
+            ("number.test", Answer::Records(vec![service(second, "10.0.0.1")])),
+            ("none.test", Answer::Records(vec![Told::Service(0, ".".to_owned())])),
+            ("broken.test", Answer::Code(2)),
+            ("silent.test", Answer::Silence),
+        ],
+    );
     let dictator = start(&names, &[]);
     let put = |query: &str, document: &Value| dictator.http().put(&format!("/master{query}"), document);
     let place = |answer: &HttpAnswer, status: u16, slug: &str, pointer: &str, words: &str| {
@@ -104,14 +122,13 @@ fn groups_of_nobody_and_groups_that_are_none() {
 fn members_pass_the_checks_of_named_slaves() {
     let nodes = Redis::start_many(3, &RedisOptions::default());
     let all: Vec<&Redis> = nodes.iter().collect();
-    let service = |index: usize, host: &str| Told::Service(nodes[index].address().port(), host.to_owned());
-    let names = NameServer::start(vec![
-        ("host.test", Answer::Records(vec![Told::Address(IpAddr::V4(Ipv4Addr::LOCALHOST))])),
-        ("other.test", Answer::Records(vec![Told::Address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)))])),
-        ("one.test", Answer::Records(vec![service(0, "host.test")])),
-        ("all.test", Answer::Records((0..3).map(|index| service(index, "host.test")).collect())),
-        ("outside.test", Answer::Records(vec![service(1, "other.test")])),
-    ]);
+    let names = name_server(
+        &nodes,
+        vec![
+            ("other.test", Answer::Records(vec![Told::Address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)))])),
+            ("outside.test", Answer::Records(vec![service(&nodes[1], "other.test")])),
+        ],
+    );
     let dictator = start(&names, &[("--allow-targets", "127.0.0.1/32"), ("--nodes-max", "3")]);
     let put = |document: &Value| dictator.put_master(document);
     let answer = assert_untouched(&all, || put(&document(&[group("outside.test")])));
