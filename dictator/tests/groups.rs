@@ -159,6 +159,17 @@ fn three(dns: &Dns) -> Vec<Redis> {
     nodes
 }
 
+/// Three nodes behind the name, and a dictator that has made `a` their master; there is something in it.
+async fn established(folder: &Path) -> (Dns, Vec<Redis>, Dictator) {
+    let dns = Dns::default();
+    let nodes = three(&dns);
+    let dictator = start(folder, &dns, 64).await;
+    assert_eq!(dictator.receipt(&document("a")).await.outcome, "established");
+    assert_eq!(dictator.slaves().await, ["b", "c"]);
+    nodes[0].command("SET a 1");
+    (dns, nodes, dictator)
+}
+
 async fn follows(slave: &Redis, master: &Redis) {
     let port = master.address().port().to_string();
     tokio::task::block_in_place(|| {
@@ -173,13 +184,8 @@ async fn follows(slave: &Redis, master: &Redis) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_grows_moves_its_master_outlives_dns_and_shrinks() {
-    let dns = Dns::default();
-    let nodes = three(&dns);
     let folder = tempfile::tempdir().unwrap();
-    let dictator = start(folder.path(), &dns, 64).await;
-    assert_eq!(dictator.receipt(&document("a")).await.outcome, "established");
-    assert_eq!(dictator.slaves().await, ["b", "c"]);
-    nodes[0].command("SET a 1");
+    let (dns, nodes, dictator) = established(folder.path()).await;
 
     // Scaling out is starting a node.
     let new = Redis::start_many(1, &RedisOptions::default()).remove(0);
@@ -222,12 +228,8 @@ async fn a_group_grows_moves_its_master_outlives_dns_and_shrinks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_would_lose_data_stays_out_and_the_others_are_kept() {
-    let dns = Dns::default();
-    let nodes = three(&dns);
     let folder = tempfile::tempdir().unwrap();
-    let dictator = start(folder.path(), &dns, 64).await;
-    dictator.receipt(&document("a")).await;
-    nodes[0].command("SET a 1");
+    let (dns, nodes, dictator) = established(folder.path()).await;
 
     let mut new = Redis::start_many(2, &RedisOptions::default());
     let (good, foreign) = (new.remove(0), new.remove(0));
@@ -301,12 +303,8 @@ async fn nothing_is_changed_when_nobody_is_known_or_too_many_are() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_removed_while_the_master_is_not_what_it_was() {
-    let dns = Dns::default();
-    let mut nodes = three(&dns);
     let folder = tempfile::tempdir().unwrap();
-    let dictator = start(folder.path(), &dns, 64).await;
-    dictator.receipt(&document("a")).await;
-    nodes[0].command("SET a 1");
+    let (dns, mut nodes, dictator) = established(folder.path()).await;
     follows(&nodes[1], &nodes[0]).await;
 
     let run_id = nodes[0].run_id();
