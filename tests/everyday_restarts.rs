@@ -1,18 +1,11 @@
 //! Nodes that restart, one by one and all at once. Nobody is called, nothing is lost.
 #![allow(missing_docs, clippy::print_stdout, reason = "a test; what it prints is shown when it fails")]
 
+use harness::DaemonOptions;
 use harness::cluster::{Cluster, assert_takes_writes, quick, quick_without_enforcement};
 use harness::redis::{Persistence, RedisOptions};
-use harness::{DaemonOptions, Redis};
 
 const KEYS: u64 = 100;
-
-fn fill(master: &Redis) {
-    let mut connection = master.connect();
-    for key in 0..KEYS {
-        connection.command(&["SET", &format!("key:{key}"), "1"]).expect("a write");
-    }
-}
 
 /// While the master is down a human is rightly told.
 fn with_the_master_down(options: DaemonOptions) -> DaemonOptions {
@@ -34,11 +27,11 @@ fn a_restarted_slave_is_attached_again_by_itself() {
     for (kind, options) in every_kind() {
         println!("{kind}");
         let mut cluster = Cluster::established(2, &options, &quick());
-        fill(&cluster.nodes[0]);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.assert_settled(0);
         cluster.wait_no_drift();
         cluster.nodes[1].stop();
-        fill(&cluster.nodes[0]);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.nodes[1].start_again();
         cluster.assert_settled(0);
         assert_eq!(cluster.nodes[1].keys(), KEYS, "{kind}");
@@ -50,7 +43,7 @@ fn a_restarted_slave_is_attached_again_when_its_trigger_comes() {
     for (kind, options) in every_kind() {
         println!("{kind}");
         let mut cluster = Cluster::established(3, &options, &quick_without_enforcement());
-        fill(&cluster.nodes[0]);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.assert_settled(0);
         cluster.nodes[1].stop();
         cluster.nodes[1].start_again();
@@ -86,7 +79,7 @@ fn a_trigger_that_finds_its_slave_still_loading_waits_for_it() {
 fn a_slave_killed_without_persistence_comes_back_empty_and_is_filled() {
     let options = RedisOptions::default().persistence(Persistence::None);
     let mut cluster = Cluster::established(2, &options, &quick());
-    fill(&cluster.nodes[0]);
+    cluster.nodes[0].fill(0..KEYS);
     cluster.nodes[1].kill();
     cluster.nodes[1].start_again();
     cluster.assert_settled(0);
@@ -98,7 +91,7 @@ fn the_master_restarted_within_a_second_resumes_by_itself() {
     for (kind, options) in every_kind() {
         println!("{kind}");
         let mut cluster = Cluster::established(3, &options, &with_the_master_down(quick()));
-        fill(&cluster.nodes[0]);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.assert_settled(0);
         cluster.wait_no_drift();
         cluster.nodes[0].stop();
@@ -116,7 +109,7 @@ fn the_receipt_of_a_restarted_master_says_whether_offsets_prove_anything() {
         [(RedisOptions::default(), false), (RedisOptions::default().persistence(Persistence::Rdb), true)]
     {
         let mut cluster = Cluster::established(3, &options, &quick_without_enforcement());
-        fill(&cluster.nodes[0]);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.assert_settled(0);
         // The heartbeat of the change before is from before the writes; one more change renews it.
         cluster.put(0).expect(200);
@@ -133,7 +126,7 @@ fn the_receipt_of_a_restarted_master_says_whether_offsets_prove_anything() {
 #[test]
 fn a_restarted_master_may_be_moved_away_from_in_the_same_breath() {
     let mut cluster = Cluster::established(3, &RedisOptions::default(), &quick_without_enforcement());
-    fill(&cluster.nodes[0]);
+    cluster.nodes[0].fill(0..KEYS);
     cluster.assert_settled(0);
     cluster.nodes[0].stop();
     cluster.nodes[0].start_again();
@@ -148,7 +141,7 @@ fn all_nodes_restarted_at_once_find_each_other_again() {
     for (kind, options) in every_kind() {
         println!("{kind}");
         let mut cluster = Cluster::established(3, &options, &with_the_master_down(quick()));
-        fill(&cluster.nodes[0]);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.assert_settled(0);
         cluster.wait_no_drift();
         for node in &mut cluster.nodes {
@@ -168,7 +161,7 @@ fn all_nodes_restarted_at_once_find_each_other_again() {
 fn all_nodes_and_the_dictator_restarted_at_once_find_each_other_again() {
     let options = with_the_master_down(quick());
     let mut cluster = Cluster::established(3, &RedisOptions::default(), &options);
-    fill(&cluster.nodes[0]);
+    cluster.nodes[0].fill(0..KEYS);
     cluster.assert_settled(0);
     cluster.wait_no_drift();
     cluster.dictator.kill();

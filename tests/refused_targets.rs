@@ -139,7 +139,7 @@ fn a_writable_replica_anywhere() {
 
 #[test]
 fn a_target_that_is_loading_its_data() {
-    const KEYS: usize = 3000;
+    const KEYS: u64 = 3000;
     let slow = RedisOptions::default()
         .persistence(Persistence::Rdb)
         .line("key-load-delay 1000")
@@ -147,10 +147,7 @@ fn a_target_that_is_loading_its_data() {
     let mut nodes = [Redis::start(), Redis::start_with(&slow)];
     let dictator = Daemon::dictator(&quick_without_enforcement());
     dictator.http().put("/master?wait=links", &topology(&nodes[0], &[&nodes[1]])).expect(200);
-    let mut connection = nodes[0].connect();
-    for key in 0..KEYS {
-        connection.command(&["SET", &format!("key:{key}"), "1"]).expect("a write");
-    }
+    nodes[0].fill(0..KEYS);
     assert_settled(&nodes[0], &[&nodes[1]]);
     nodes[1].stop();
     nodes[1].start_again();

@@ -1,7 +1,6 @@
 //! Nodes that are put back from an old backup, and nodes that lost theirs.
 #![allow(missing_docs, reason = "a test")]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::cluster::{Cluster, assert_takes_writes, quick, quick_without_enforcement};
@@ -12,50 +11,18 @@ const KEYS: u64 = 100;
 /// Far less than what a dictator waits for late links, and far more than a small sync takes.
 const LINKS_DEADLINE: Duration = Duration::from_secs(10);
 
-fn fill(master: &Redis, from: u64) {
-    let mut connection = master.connect();
-    for key in from..from + KEYS {
-        connection.command(&["SET", &format!("key:{key}"), "1"]).expect("a write");
-    }
-}
-
-/// Stops a node, copies its data, and starts it again.
-fn back_up(node: &mut Redis) {
-    let (live, backup) = (node.folder().join("appendonlydir"), node.folder().join("backup"));
-    node.stop();
-    copy_folder(&live, &backup);
-    node.start_again();
-}
-
-/// Kills a node and starts it with the data of its backup.
-fn put_back(node: &mut Redis) {
-    let (live, backup) = (node.folder().join("appendonlydir"), node.folder().join("backup"));
-    node.kill();
-    node.lose_data();
-    copy_folder(&backup, &live);
-    node.start_again();
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a readable folder") {
-        let entry = entry.expect("a readable entry");
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copied file");
-    }
-}
-
 #[test]
 fn a_slave_put_back_from_an_old_backup_is_filled_again() {
     for options in [RedisOptions::default(), RedisOptions::plain()] {
         let mut cluster = Cluster::established(3, &options, &quick());
-        fill(&cluster.nodes[0], 0);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.assert_settled(0);
-        back_up(&mut cluster.nodes[1]);
+        cluster.nodes[1].back_up();
         cluster.assert_settled(0);
-        fill(&cluster.nodes[0], KEYS);
+        cluster.nodes[0].fill(KEYS..2 * KEYS);
         cluster.assert_settled(0);
         cluster.wait_no_drift();
-        put_back(&mut cluster.nodes[1]);
+        cluster.nodes[1].put_back();
         cluster.assert_settled(0);
         assert_eq!(cluster.nodes[1].keys(), 2 * KEYS);
     }
@@ -64,13 +31,13 @@ fn a_slave_put_back_from_an_old_backup_is_filled_again() {
 #[test]
 fn a_target_put_back_from_an_old_backup_is_synced_before_it_becomes_the_master() {
     let mut cluster = Cluster::established(3, &RedisOptions::default(), &quick_without_enforcement());
-    fill(&cluster.nodes[0], 0);
+    cluster.nodes[0].fill(0..KEYS);
     cluster.assert_settled(0);
-    back_up(&mut cluster.nodes[1]);
+    cluster.nodes[1].back_up();
     cluster.put(0).expect(200);
-    fill(&cluster.nodes[0], KEYS);
+    cluster.nodes[0].fill(KEYS..2 * KEYS);
     cluster.assert_settled(0);
-    put_back(&mut cluster.nodes[1]);
+    cluster.nodes[1].put_back();
     assert_eq!(cluster.nodes[1].keys(), KEYS);
     let mut asked = Instant::now();
     let receipt = wait_until("an answer of a node that has just started", LINKS_DEADLINE, || {
@@ -89,7 +56,7 @@ fn a_target_put_back_from_an_old_backup_is_synced_before_it_becomes_the_master()
 fn a_slave_that_lost_its_volume_is_filled_again() {
     for options in [RedisOptions::default(), RedisOptions::plain()] {
         let mut cluster = Cluster::established(2, &options, &quick());
-        fill(&cluster.nodes[0], 0);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.assert_settled(0);
         cluster.nodes[1].kill();
         cluster.nodes[1].lose_data();
@@ -104,16 +71,16 @@ fn a_whole_cluster_put_back_from_an_old_backup_goes_on_from_there() {
     let options =
         quick().allow_log("the topology cannot be kept", "for a moment the nodes come back one by one");
     let mut cluster = Cluster::established(3, &RedisOptions::default(), &options);
-    fill(&cluster.nodes[0], 0);
+    cluster.nodes[0].fill(0..KEYS);
     cluster.assert_settled(0);
-    cluster.nodes.iter_mut().for_each(back_up);
+    cluster.nodes.iter_mut().for_each(Redis::back_up);
     cluster.assert_settled(0);
-    fill(&cluster.nodes[0], KEYS);
+    cluster.nodes[0].fill(KEYS..2 * KEYS);
     cluster.assert_settled(0);
     cluster.wait_no_drift();
     // With the dictator away, or it would rightly see one old node beside two new ones.
     cluster.dictator.stop();
-    cluster.nodes.iter_mut().for_each(put_back);
+    cluster.nodes.iter_mut().for_each(Redis::put_back);
     cluster.dictator.start_again();
     cluster.assert_settled(0);
     assert_eq!(cluster.nodes[0].keys(), KEYS);

@@ -21,34 +21,14 @@ fn told(options: DaemonOptions) -> DaemonOptions {
     options.allow_log("the topology cannot be kept", "a master that lost data is a human's business")
 }
 
-fn fill(master: &Redis, from: u64) {
-    let mut connection = master.connect();
-    for key in from..from + KEYS {
-        connection.command(&["SET", &format!("key:{key}"), "1"]).expect("a write");
-    }
-}
-
 /// An established cluster of nodes whose data is worth something, seen in good health by the heartbeat.
 fn filled(count: usize, redis: &RedisOptions, dictator: &DaemonOptions) -> Cluster {
     let cluster = Cluster::established(count, redis, dictator);
-    fill(&cluster.nodes[0], 0);
+    cluster.nodes[0].fill(0..KEYS);
     cluster.assert_settled(0);
     cluster.wait_no_drift();
-    cluster.nodes.iter().for_each(wait_on_disk);
+    cluster.nodes.iter().for_each(Redis::wait_on_disk);
     cluster
-}
-
-/// Waits until what a node got by its first sync is on its disk: redis writes a new append-only file then,
-/// and one that is killed before comes back with the old one, empty.
-fn wait_on_disk(node: &Redis) {
-    wait_until("the first append-only file to be written", NOTICED_DEADLINE, || {
-        let info = node.info();
-        let busy = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
-        ensure(
-            busy.iter().all(|name| info.get(*name).is_some_and(|value| value == "0")),
-            "it is being written",
-        )
-    });
 }
 
 /// Waits until enforcement itself says that it is stuck at this.
@@ -141,19 +121,12 @@ fn a_master_that_lost_its_volume_is_refused_and_its_slaves_stay_whole() {
 #[test]
 fn a_master_put_back_from_an_old_backup_is_refused() {
     let mut cluster = filled(3, &RedisOptions::default(), &told(quick()));
-    let backup = cluster.nodes[0].folder().join("backup");
-    let live = cluster.nodes[0].folder().join("appendonlydir");
-    cluster.nodes[0].stop();
-    copy_folder(&live, &backup);
-    cluster.nodes[0].start_again();
+    cluster.nodes[0].back_up();
     cluster.assert_settled(0);
     cluster.wait_no_drift();
-    fill(&cluster.nodes[0], KEYS);
+    cluster.nodes[0].fill(KEYS..2 * KEYS);
     cluster.assert_settled(0);
-    cluster.nodes[0].kill();
-    cluster.nodes[0].lose_data();
-    copy_folder(&backup, &live);
-    cluster.nodes[0].start_again();
+    cluster.nodes[0].put_back();
 
     wait_stuck(&cluster, "master-lost-data");
     wait_parked(&[&cluster.nodes[1], &cluster.nodes[2]]);
@@ -168,7 +141,7 @@ fn of_nodes_with_comparable_offsets_the_most_advanced_goes_on_and_hands_over() {
     let options = RedisOptions::default().persistence(Persistence::Rdb);
     let mut cluster = filled(3, &options, &told(quick()));
     cluster.nodes[0].command("SAVE");
-    fill(&cluster.nodes[0], KEYS);
+    cluster.nodes[0].fill(KEYS..2 * KEYS);
     cluster.assert_settled(0);
     // Killed, it comes back with what it saved before the second half was written.
     cluster.nodes[0].kill();
@@ -197,7 +170,7 @@ fn a_slave_that_was_last_seen_with_more_is_waited_for() {
     let options = RedisOptions::default().persistence(Persistence::Rdb);
     let mut cluster = filled(2, &options, &told(quick()));
     cluster.nodes[0].command("SAVE");
-    fill(&cluster.nodes[0], KEYS);
+    cluster.nodes[0].fill(KEYS..2 * KEYS);
     cluster.assert_settled(0);
     let offset = cluster.nodes[1].info_field("slave_repl_offset").parse::<u64>().expect("an offset");
     wait_until("the heartbeat to see the slave there", NOTICED_DEADLINE, || {
@@ -295,12 +268,4 @@ fn a_slave_that_was_switched_off_long_before_holds_no_restarted_master_up() {
     assert_eq!(cluster.nodes[0].keys(), KEYS);
     cluster.nodes[1].start_again();
     cluster.assert_settled(0);
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a readable folder") {
-        let entry = entry.expect("a readable entry");
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copied file");
-    }
 }

@@ -20,30 +20,12 @@ fn told(options: DaemonOptions) -> DaemonOptions {
     options.allow_log("the topology cannot be kept", "a human has to look after an emergency")
 }
 
-fn fill(master: &Redis, from: u64) {
-    let mut connection = master.connect();
-    for key in from..from + KEYS {
-        connection.command(&["SET", &format!("key:{key}"), "1"]).expect("a write");
-    }
-}
-
-fn wait_on_disk(node: &Redis) {
-    wait_until("the first append-only file to be written", NOTICED_DEADLINE, || {
-        let info = node.info();
-        let busy = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
-        ensure(
-            busy.iter().all(|name| info.get(*name).is_some_and(|value| value == "0")),
-            "it is being written",
-        )
-    });
-}
-
 fn filled(dictator: &DaemonOptions) -> Cluster {
     let cluster = Cluster::established(3, &RedisOptions::default(), dictator);
-    fill(&cluster.nodes[0], 0);
+    cluster.nodes[0].fill(0..KEYS);
     cluster.assert_settled(0);
     cluster.put(0).expect(200);
-    cluster.nodes.iter().for_each(wait_on_disk);
+    cluster.nodes.iter().for_each(Redis::wait_on_disk);
     cluster
 }
 
@@ -52,7 +34,7 @@ fn emergency(dictator: &DaemonOptions) -> Cluster {
     let mut cluster = filled(dictator);
     cluster.nodes[0].kill();
     wire_by_hand(&cluster.nodes[1], &[&cluster.nodes[2]]);
-    fill(&cluster.nodes[1], KEYS);
+    cluster.nodes[1].fill(KEYS..2 * KEYS);
     cluster
 }
 

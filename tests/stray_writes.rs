@@ -18,13 +18,6 @@ fn told(options: DaemonOptions) -> DaemonOptions {
     options.allow_log("the topology cannot be kept", "a stray that was written to is a human's business")
 }
 
-fn fill(master: &Redis) {
-    let mut connection = master.connect();
-    for key in 0..KEYS {
-        connection.command(&["SET", &format!("key:{key}"), "1"]).expect("a write");
-    }
-}
-
 /// A client that still knows the address of a node finds that it takes writes.
 fn write_when_loaded(node: &Redis) {
     wait_until("the node to have loaded its data", NOTICED_DEADLINE, || {
@@ -35,7 +28,7 @@ fn write_when_loaded(node: &Redis) {
 
 fn filled(options: &RedisOptions, dictator: &DaemonOptions) -> Cluster {
     let cluster = Cluster::established(3, options, dictator);
-    fill(&cluster.nodes[0]);
+    cluster.nodes[0].fill(0..KEYS);
     cluster.assert_settled(0);
     // The heartbeat of a change is renewed by the next one, or by enforcement.
     cluster.put(0).expect(200);

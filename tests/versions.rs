@@ -78,11 +78,7 @@ fn restarts(server: &Server) {
         let options = server.options().persistence(persistence);
         let dictator = quick().allow_log("the topology cannot be kept", "nodes are down for a moment");
         let mut cluster = Cluster::established(3, &options, &dictator);
-        let mut writer = cluster.nodes[0].connect();
-        for key in 0..KEYS {
-            writer.command(&["SET", &format!("key:{key}"), "1"]).expect("a write");
-        }
-        drop(writer);
+        cluster.nodes[0].fill(0..KEYS);
         cluster.assert_settled(0);
         for restarted in [&[1][..], &[0], &[0, 1, 2]] {
             cluster.wait_no_drift();

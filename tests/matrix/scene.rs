@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use harness::binaries::{binary, workspace};
 use harness::redis::Born;
-use harness::wait::ensure;
 use harness::whole::document;
 use harness::{Daemon, DaemonOptions, Etcd, HttpAnswer, Load, LoadOptions, Redis, RedisOptions, wait_until};
 use serde_json::Value;
@@ -87,7 +86,7 @@ impl Scene {
         let answer = scene.put_until_leading(&scene.document(OLD));
         assert_eq!(answer.json()["master"]["port"], scene.nodes[OLD].address().port(), "{}", answer.text());
         scene.dictator.stop();
-        scene.nodes.iter().for_each(wait_on_disk);
+        scene.nodes.iter().for_each(Redis::wait_on_disk);
         let addresses = scene.nodes.iter().map(Redis::address).collect::<Vec<_>>();
         let options =
             LoadOptions { writers: 4, interval: Duration::from_millis(2), ..LoadOptions::new(&addresses) };
@@ -169,17 +168,4 @@ impl Scene {
     fn stop_file(&self) -> PathBuf {
         self.dictator.log().with_file_name("stopped-at")
     }
-}
-
-/// Waits until what a node got by its first sync is on its disk: redis writes a new append-only file then,
-/// and one that is killed before comes back with the old one, empty.
-fn wait_on_disk(node: &Redis) {
-    wait_until("the first append-only file to be written", STOP_DEADLINE, || {
-        let info = node.info();
-        let busy = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
-        ensure(
-            busy.iter().all(|name| info.get(*name).is_some_and(|value| value == "0")),
-            "it is being written",
-        )
-    });
 }

@@ -6,6 +6,7 @@
 //! ones too. [`Monitor`] is there for the arguments of all others.
 
 mod config;
+mod data;
 mod monitor;
 
 use std::collections::BTreeMap;
