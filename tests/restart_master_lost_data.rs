@@ -31,14 +31,6 @@ fn filled(count: usize, redis: &RedisOptions, dictator: &DaemonOptions) -> Clust
     cluster
 }
 
-/// Waits until enforcement itself says that it is stuck at this.
-fn wait_stuck(cluster: &Cluster, slug: &str) {
-    wait_until("enforcement to refuse", NOTICED_DEADLINE, || {
-        let status = cluster.dictator.status();
-        ensure(status["problem"]["type"] == slug, status.to_string())
-    });
-}
-
 fn wait_parked(nodes: &[&Redis]) {
     for node in nodes {
         wait_until("a slave to be parked", NOTICED_DEADLINE, || {
@@ -103,7 +95,7 @@ fn a_master_that_lost_its_volume_is_refused_and_its_slaves_stay_whole() {
         if plain {
             cluster.dictator.start_again();
         }
-        wait_stuck(&cluster, "master-lost-data");
+        cluster.wait_stuck("master-lost-data");
         wait_parked(&[&cluster.nodes[1], &cluster.nodes[2]]);
         assert_eq!((cluster.nodes[1].keys(), cluster.nodes[2].keys()), (KEYS, KEYS));
 
@@ -128,7 +120,7 @@ fn a_master_put_back_from_an_old_backup_is_refused() {
     cluster.assert_settled(0);
     cluster.nodes[0].put_back();
 
-    wait_stuck(&cluster, "master-lost-data");
+    cluster.wait_stuck("master-lost-data");
     wait_parked(&[&cluster.nodes[1], &cluster.nodes[2]]);
     assert_eq!(cluster.nodes[0].keys(), KEYS);
     let better = follow_advice(&cluster);
@@ -181,7 +173,7 @@ fn a_slave_that_was_last_seen_with_more_is_waited_for() {
     cluster.nodes[1].stop();
     cluster.nodes[0].kill();
     cluster.nodes[0].start_again();
-    wait_stuck(&cluster, "master-lost-data");
+    cluster.wait_stuck("master-lost-data");
     assert_eq!((cluster.nodes[0].role().as_str(), cluster.nodes[0].keys()), ("slave", KEYS));
     let problem = assert_problem(&cluster.put(0), 409, "master-lost-data");
     let said = problem["detail"].as_str().expect("a sentence");
@@ -199,7 +191,7 @@ fn an_empty_master_whose_only_slave_is_away_is_not_resumed() {
     cluster.nodes[0].kill();
     cluster.nodes[0].lose_data();
     cluster.nodes[0].start_again();
-    wait_stuck(&cluster, "master-lost-data");
+    cluster.wait_stuck("master-lost-data");
     assert_eq!(cluster.nodes[0].role(), "slave");
     cluster.nodes[1].start_again();
     wait_compared(&cluster);
@@ -236,7 +228,7 @@ fn a_master_whose_file_lost_its_end_waits_for_the_slave_that_went_down_with_it()
     cluster.nodes[2].lose_data();
     cluster.nodes[0].start_again();
     cluster.nodes[2].start_again();
-    wait_stuck(&cluster, "master-lost-data");
+    cluster.wait_stuck("master-lost-data");
     assert_eq!(cluster.nodes[0].role(), "slave", "it is not given its role back");
     let kept = cluster.nodes[0].keys();
     assert!((1..KEYS).contains(&kept), "the end is lost and nothing else: {kept}");

@@ -38,13 +38,6 @@ fn emergency(dictator: &DaemonOptions) -> Cluster {
     cluster
 }
 
-fn wait_stuck(cluster: &Cluster, slug: &str) {
-    wait_until("enforcement to refuse", NOTICED_DEADLINE, || {
-        let status = cluster.dictator.status();
-        ensure(status["problem"]["type"] == slug, status.to_string())
-    });
-}
-
 #[test]
 fn a_slave_promoted_by_mistake_is_attached_again_while_nobody_wrote_to_it() {
     let cluster = filled(&quick());
@@ -67,7 +60,7 @@ fn a_slave_promoted_by_mistake_and_written_to_keeps_what_it_was_written() {
 #[test]
 fn an_emergency_promotion_is_left_alone_and_taken_over_by_a_discard() {
     let mut cluster = emergency(&told(quick()));
-    wait_stuck(&cluster, "acting-master-unreachable");
+    cluster.wait_stuck("acting-master-unreachable");
     assert_takes_writes(&cluster.nodes[1]);
     let problem = assert_problem(&cluster.put(1), 409, "acting-master-unreachable");
     let mut document = cluster.document(1);
@@ -114,7 +107,7 @@ fn an_emergency_promotion_that_restarted_is_not_wiped_by_the_old_master() {
     assert_eq!(cluster.nodes[1].role(), "slave", "born unassigned");
     cluster.nodes[0].start_again();
     // The old master has fewer keys than the node that was promoted: it is not simply resumed.
-    wait_stuck(&cluster, "master-lost-data");
+    cluster.wait_stuck("master-lost-data");
     assert_eq!((cluster.nodes[0].keys(), cluster.nodes[1].keys()), (KEYS, 2 * KEYS));
     let problem = assert_problem(&cluster.put(0), 409, "master-lost-data");
     let better = problem["evidence"]["better"].as_str().expect("the better node");

@@ -89,10 +89,7 @@ fn enforcement_refuses_as_well_and_goes_on_by_itself_when_the_stray_is_gone() {
     cluster.nodes[1].start_again();
     write_when_loaded(&cluster.nodes[1]);
     cluster.dictator.start_again();
-    wait_until("enforcement to refuse", NOTICED_DEADLINE, || {
-        let status = cluster.dictator.status();
-        ensure(status["problem"]["type"] == "split-brain", status.to_string())
-    });
+    cluster.wait_stuck("split-brain");
     assert_eq!(cluster.nodes[1].command("GET stray").text(), "1");
     assert_takes_writes(&cluster.nodes[0]);
     // Its data is saved elsewhere and the node emptied.

@@ -122,6 +122,17 @@ impl Cluster {
             ensure(status["drift"] == false, status.to_string())
         });
     }
+
+    /// Waits until enforcement itself says that it is stuck at the problem of this name.
+    ///
+    /// # Panics
+    /// When that does not come true.
+    pub fn wait_stuck(&self, slug: &str) {
+        wait_until("enforcement to refuse", SETTLED_DEADLINE, || {
+            let status = self.dictator.status();
+            ensure(status["problem"]["type"] == slug, status.to_string())
+        });
+    }
 }
 
 /// Settings that make a dictator's deadlines as short as a test wants them.
