@@ -1,9 +1,9 @@
 //! Nodes that restart, one by one and all at once. Nobody is called, nothing is lost.
 #![allow(missing_docs, clippy::print_stdout, reason = "a test; what it prints is shown when it fails")]
 
-use harness::DaemonOptions;
 use harness::cluster::{Cluster, assert_takes_writes, quick, quick_without_enforcement};
 use harness::redis::{Persistence, RedisOptions};
+use harness::{DaemonOptions, Redis};
 
 const KEYS: u64 = 100;
 
@@ -22,13 +22,27 @@ fn every_kind() -> [(&'static str, RedisOptions); 4] {
     ]
 }
 
+/// An established cluster, all of whose nodes hold some data.
+fn filled(count: usize, redis: &RedisOptions, dictator: &DaemonOptions) -> Cluster {
+    let cluster = Cluster::established(count, redis, dictator);
+    cluster.nodes[0].fill(0..KEYS);
+    cluster.assert_settled(0);
+    cluster
+}
+
+/// The first node is the master of the others again, with all it had, and works.
+fn assert_resumed(cluster: &Cluster, kind: &str) {
+    cluster.assert_settled(0);
+    assert_eq!(cluster.nodes[0].keys(), KEYS, "{kind}");
+    assert_takes_writes(&cluster.nodes[0]);
+    cluster.assert_settled(0);
+}
+
 #[test]
 fn a_restarted_slave_is_attached_again_by_itself() {
     for (kind, options) in every_kind() {
         println!("{kind}");
-        let mut cluster = Cluster::established(2, &options, &quick());
-        cluster.nodes[0].fill(0..KEYS);
-        cluster.assert_settled(0);
+        let mut cluster = filled(2, &options, &quick());
         cluster.wait_no_drift();
         cluster.nodes[1].stop();
         cluster.nodes[0].fill(0..KEYS);
@@ -42,9 +56,7 @@ fn a_restarted_slave_is_attached_again_by_itself() {
 fn a_restarted_slave_is_attached_again_when_its_trigger_comes() {
     for (kind, options) in every_kind() {
         println!("{kind}");
-        let mut cluster = Cluster::established(3, &options, &quick_without_enforcement());
-        cluster.nodes[0].fill(0..KEYS);
-        cluster.assert_settled(0);
+        let mut cluster = filled(3, &options, &quick_without_enforcement());
         cluster.nodes[1].stop();
         cluster.nodes[1].start_again();
         let receipt = cluster.put(0).expect(200).json();
@@ -90,16 +102,11 @@ fn a_slave_killed_without_persistence_comes_back_empty_and_is_filled() {
 fn the_master_restarted_within_a_second_resumes_by_itself() {
     for (kind, options) in every_kind() {
         println!("{kind}");
-        let mut cluster = Cluster::established(3, &options, &with_the_master_down(quick()));
-        cluster.nodes[0].fill(0..KEYS);
-        cluster.assert_settled(0);
+        let mut cluster = filled(3, &options, &with_the_master_down(quick()));
         cluster.wait_no_drift();
         cluster.nodes[0].stop();
         cluster.nodes[0].start_again();
-        cluster.assert_settled(0);
-        assert_eq!(cluster.nodes[0].keys(), KEYS, "{kind}");
-        assert_takes_writes(&cluster.nodes[0]);
-        cluster.assert_settled(0);
+        assert_resumed(&cluster, kind);
     }
 }
 
@@ -108,9 +115,7 @@ fn the_receipt_of_a_restarted_master_says_whether_offsets_prove_anything() {
     for (options, provable) in
         [(RedisOptions::default(), false), (RedisOptions::default().persistence(Persistence::Rdb), true)]
     {
-        let mut cluster = Cluster::established(3, &options, &quick_without_enforcement());
-        cluster.nodes[0].fill(0..KEYS);
-        cluster.assert_settled(0);
+        let mut cluster = filled(3, &options, &quick_without_enforcement());
         // The heartbeat of the change before is from before the writes; one more change renews it.
         cluster.put(0).expect(200);
         cluster.nodes[0].stop();
@@ -125,9 +130,7 @@ fn the_receipt_of_a_restarted_master_says_whether_offsets_prove_anything() {
 
 #[test]
 fn a_restarted_master_may_be_moved_away_from_in_the_same_breath() {
-    let mut cluster = Cluster::established(3, &RedisOptions::default(), &quick_without_enforcement());
-    cluster.nodes[0].fill(0..KEYS);
-    cluster.assert_settled(0);
+    let mut cluster = filled(3, &RedisOptions::default(), &quick_without_enforcement());
     cluster.nodes[0].stop();
     cluster.nodes[0].start_again();
     let receipt = cluster.put(2).expect(200).json();
@@ -140,37 +143,22 @@ fn a_restarted_master_may_be_moved_away_from_in_the_same_breath() {
 fn all_nodes_restarted_at_once_find_each_other_again() {
     for (kind, options) in every_kind() {
         println!("{kind}");
-        let mut cluster = Cluster::established(3, &options, &with_the_master_down(quick()));
-        cluster.nodes[0].fill(0..KEYS);
-        cluster.assert_settled(0);
+        let mut cluster = filled(3, &options, &with_the_master_down(quick()));
         cluster.wait_no_drift();
-        for node in &mut cluster.nodes {
-            node.stop();
-        }
-        for node in &mut cluster.nodes {
-            node.start_again();
-        }
-        cluster.assert_settled(0);
-        assert_eq!(cluster.nodes[0].keys(), KEYS, "{kind}");
-        assert_takes_writes(&cluster.nodes[0]);
-        cluster.assert_settled(0);
+        cluster.nodes.iter_mut().for_each(Redis::stop);
+        cluster.nodes.iter_mut().for_each(Redis::start_again);
+        assert_resumed(&cluster, kind);
     }
 }
 
 #[test]
 fn all_nodes_and_the_dictator_restarted_at_once_find_each_other_again() {
     let options = with_the_master_down(quick());
-    let mut cluster = Cluster::established(3, &RedisOptions::default(), &options);
-    cluster.nodes[0].fill(0..KEYS);
-    cluster.assert_settled(0);
+    let mut cluster = filled(3, &RedisOptions::default(), &options);
     cluster.wait_no_drift();
     cluster.dictator.kill();
-    for node in &mut cluster.nodes {
-        node.kill();
-    }
-    for node in &mut cluster.nodes {
-        node.start_again();
-    }
+    cluster.nodes.iter_mut().for_each(Redis::kill);
+    cluster.nodes.iter_mut().for_each(Redis::start_again);
     cluster.dictator.start_again();
     cluster.assert_settled(0);
     assert_eq!(cluster.nodes[0].keys(), KEYS);
