@@ -168,6 +168,16 @@ fn impostor(after: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     address
 }
 
+/// Answers the command with these bytes, and then says nothing more.
+fn answering(results: &'static [u8]) -> SocketAddr {
+    impostor(move |mut stream| {
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer);
+        let _ = stream.write_all(results);
+        let _ = stream.read(&mut buffer);
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_dies_after_the_command_left_is_no_reply() {
     let address = impostor(|mut stream| {
@@ -181,12 +191,7 @@ async fn a_connection_that_dies_after_the_command_left_is_no_reply() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_transaction_answered_is_no_reply() {
-    let address = impostor(|mut stream| {
-        let mut buffer = [0; 4096];
-        let _ = stream.read(&mut buffer);
-        let _ = stream.write_all(b"+OK\r\n+QUEUED\r\n");
-        let _ = stream.read(&mut buffer);
-    });
+    let address = answering(b"+OK\r\n+QUEUED\r\n");
     let bench = Bench::new(settings());
     assert!(matches!(no_reply(bench.send_within(address, None, promote(), SHORT).await), Unknown::Silent(_)));
 }
@@ -202,13 +207,7 @@ async fn results_that_make_no_sense_are_no_reply() {
         // No redis at all any more.
         b"?\r\n",
     ] {
-        let results = results.to_vec();
-        let address = impostor(move |mut stream| {
-            let mut buffer = [0; 4096];
-            let _ = stream.read(&mut buffer);
-            let _ = stream.write_all(&results);
-            let _ = stream.read(&mut buffer);
-        });
+        let address = answering(results);
         let bench = Bench::new(settings());
         no_reply(bench.send(address, None, promote()).await);
     }
@@ -221,13 +220,7 @@ async fn a_transaction_that_redis_refused_was_not_executed() {
         b"-NOPERM no\r\n$1\r\nx\r\n-NOPERM no\r\n$1\r\nx\r\n-ERR EXEC without MULTI\r\n",
         b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n-NOPERM no\r\n",
     ] {
-        let results = results.to_vec();
-        let address = impostor(move |mut stream| {
-            let mut buffer = [0; 4096];
-            let _ = stream.read(&mut buffer);
-            let _ = stream.write_all(&results);
-            let _ = stream.read(&mut buffer);
-        });
+        let address = answering(results);
         let bench = Bench::new(settings());
         not_executed(bench.send(address, None, promote()).await);
     }
