@@ -1,24 +1,23 @@
-//! The command line of a bench whose settings are numbers above 0, lists, and the form of its tables. Cargo adds
-//! `--bench` for `cargo bench` alone, which is how a bench knows that somebody wants to wait for it.
+//! The command line of a bench. Cargo adds `--bench` for `cargo bench` alone, which is how a bench knows that
+//! somebody wants to wait for it.
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 /// Runs with these settings, if there are any; what is not understood is told, with the help.
-pub(crate) fn run<Settings>(
+pub(crate) fn run<Settings, End: Termination>(
     read: Result<Option<Settings>, String>,
     help: &str,
-    run: impl FnOnce(&Settings),
+    run: impl FnOnce(&Settings) -> End,
 ) -> ExitCode {
     match read {
-        Ok(Some(settings)) => run(&settings),
+        Ok(Some(settings)) => run(&settings).report(),
         // `cargo test --benches` starts every bench without `--bench`; it has no time for this.
-        Ok(None) => {}
+        Ok(None) => ExitCode::SUCCESS,
         Err(mistake) => {
             eprintln!("{mistake}\n\n{help}");
-            return ExitCode::from(64);
+            ExitCode::from(64)
         }
     }
-    ExitCode::SUCCESS
 }
 
 /// Gives each option to `take`, with a way to get the value that follows it. Returns whether this is a benchmark run
@@ -45,6 +44,7 @@ pub(crate) fn read(
 ///
 /// # Errors
 /// When it is no number, or 0.
+#[allow(dead_code, reason = "not every bench has such a setting")]
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| format!("{text:?} is not a number above 0"))

@@ -26,6 +26,8 @@
 #![allow(clippy::disallowed_methods, reason = "it waits, copies logs, and is no daemon")]
 
 mod cast;
+#[path = "../command_line/mod.rs"]
+mod command_line;
 mod fault;
 mod operator;
 mod report;
@@ -40,27 +42,22 @@ use settings::Settings;
 use tally::Tally;
 
 fn main() -> ExitCode {
-    let settings = match Settings::read(std::env::args().skip(1)) {
-        Ok(Some(settings)) => settings,
-        // `cargo test --benches` starts every bench without `--bench`; it has no time for this.
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(mistake) => {
-            eprintln!("{mistake}\n\n{}", settings::HELP);
-            return ExitCode::from(64);
-        }
-    };
+    command_line::run(Settings::read(std::env::args().skip(1)), settings::HELP, run)
+}
+
+fn run(settings: &Settings) -> ExitCode {
     println!("seed {}", settings.seed);
     let mut tally = Tally::default();
-    let mut cast = cast::Cast::start(&settings);
+    let mut cast = cast::Cast::start(settings);
     // Building the programs first may take minutes, which are no part of the run.
     let started = Instant::now();
     let mut number = 0;
     while !settings.is_enough(started.elapsed(), tally.switches) && tally.violations.is_empty() {
         number += 1;
-        round::play(&settings, number, &mut cast, &mut tally);
+        round::play(settings, number, &mut cast, &mut tally);
     }
     if !tally.violations.is_empty() {
         cast.keep_logs(settings.seed);
     }
-    report::print(&settings, &tally, started.elapsed())
+    report::print(settings, &tally, started.elapsed())
 }

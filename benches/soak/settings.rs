@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::command_line;
+
 /// Told when the command line is not understood.
 pub(crate) const HELP: &str = "\
 cargo bench --bench soak -- [options]
@@ -43,8 +45,6 @@ impl Settings {
     /// # Errors
     /// A sentence about the first argument that is not understood.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut arguments = arguments;
-        let mut is_bench = false;
         let mut settings = Self {
             minutes: None,
             switches: None,
@@ -54,26 +54,26 @@ impl Settings {
             tell: false,
             markdown: false,
         };
-        while let Some(argument) = arguments.next() {
-            let mut number = |flag: &str| {
-                let value = arguments.next().and_then(|text| text.parse::<u64>().ok());
-                value.ok_or_else(|| format!("{flag} needs a number"))
+        let is_bench = command_line::read(arguments, |option, value| {
+            let mut number = || {
+                let number = value()?.parse::<u64>();
+                number.map_err(|_| format!("{option} needs a number"))
             };
-            match argument.as_str() {
-                "--bench" => is_bench = true,
-                "--minutes" => settings.minutes = Some(number("--minutes")?),
-                "--switches" => settings.switches = Some(number("--switches")?),
-                "--seed" => settings.seed = number("--seed")?,
-                "--dictators" => match number("--dictators")? {
+            match option {
+                "--minutes" => settings.minutes = Some(number()?),
+                "--switches" => settings.switches = Some(number()?),
+                "--seed" => settings.seed = number()?,
+                "--dictators" => match number()? {
                     count @ 1..=DICTATORS_MAX => settings.dictators = usize::try_from(count).unwrap_or(1),
                     _ => return Err("--dictators: 1 or 2".to_owned()),
                 },
                 "--tell" => settings.tell = true,
                 "--calm" => settings.calm = true,
                 "--markdown" => settings.markdown = true,
-                other => return Err(format!("{other} is not an option")),
+                other => return command_line::unknown(other),
             }
-        }
+            Ok(())
+        })?;
         if settings.minutes.is_none() && settings.switches.is_none() {
             settings.minutes = Some(MINUTES_DEFAULT);
         }

@@ -25,6 +25,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tables and progress are what it makes")]
 #![allow(clippy::disallowed_methods, reason = "it waits, reads /proc, and is no daemon")]
 
+#[path = "../command_line/mod.rs"]
+mod command_line;
 mod evidence;
 mod idle;
 mod operator;
@@ -38,20 +40,15 @@ use std::process::ExitCode;
 use settings::{Settings, What};
 
 fn main() -> ExitCode {
-    let settings = match Settings::read(std::env::args().skip(1)) {
-        Ok(Some(settings)) => settings,
-        // `cargo test --benches` starts every bench without `--bench`; it has no time for this.
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(mistake) => {
-            eprintln!("{mistake}\n\n{}", settings::HELP);
-            return ExitCode::from(64);
-        }
-    };
+    command_line::run(Settings::read(std::env::args().skip(1)), settings::HELP, run)
+}
+
+fn run(settings: &Settings) -> ExitCode {
     match settings.what {
         What::Switches => {
-            let run = rounds::run(&settings);
-            report::print(&settings, &run)
+            let run = rounds::run(settings);
+            report::print(settings, &run)
         }
-        What::Idle => idle::run(&settings),
+        What::Idle => idle::run(settings),
     }
 }

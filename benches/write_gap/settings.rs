@@ -1,5 +1,6 @@
 //! What the command line says.
 
+use crate::command_line;
 use crate::operator::Way;
 
 /// Told when the command line is not understood.
@@ -43,26 +44,25 @@ impl Settings {
     /// # Errors
     /// A sentence about the first argument that is not understood.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut arguments = arguments;
-        let (mut is_bench, mut what, mut markdown) = (false, What::Switches, false);
+        let (mut what, mut markdown) = (What::Switches, false);
         let (mut switches, mut peer_switches, mut populate_mb) = (300, None, 0);
         let mut ways = Way::ALL.to_vec();
-        while let Some(argument) = arguments.next() {
-            let mut number = |flag: &str| {
-                let value = arguments.next().and_then(|text| text.parse::<usize>().ok());
-                value.ok_or_else(|| format!("{flag} needs a number"))
+        let is_bench = command_line::read(arguments, |option, value| {
+            let mut number = || {
+                let number = value()?.parse::<usize>();
+                number.map_err(|_| format!("{option} needs a number"))
             };
-            match argument.as_str() {
-                "--bench" => is_bench = true,
+            match option {
                 "--idle" => what = What::Idle,
                 "--markdown" => markdown = true,
-                "--switches" => switches = number("--switches")?,
-                "--peer-switches" => peer_switches = Some(number("--peer-switches")?),
-                "--populate-mb" => populate_mb = number("--populate-mb")?,
-                "--mode" => ways = Self::ways(&arguments.next().unwrap_or_default())?,
-                other => return Err(format!("{other} is not an option")),
+                "--switches" => switches = number()?,
+                "--peer-switches" => peer_switches = Some(number()?),
+                "--populate-mb" => populate_mb = number()?,
+                "--mode" => ways = Self::ways(&value()?)?,
+                other => return command_line::unknown(other),
             }
-        }
+            Ok(())
+        })?;
         let peers = peer_switches.unwrap_or(switches.min(PEER_SWITCHES_MAX));
         let count = |way: Way| if way == Way::Ours { switches } else { peers };
         let ways = ways.into_iter().map(|way| (way, count(way))).collect();
