@@ -40,9 +40,9 @@ pub(crate) struct Seen {
     pub(crate) seconds: f64,
 }
 
-/// A UDP client that asks the same queries in turn.
+/// A UDP client that asks the same queries in turn, from one port or several.
 pub(crate) struct Client {
-    socket: UdpSocket,
+    sockets: Vec<UdpSocket>,
     queries: Vec<Vec<u8>>,
     next: usize,
     headers: MultiHeaders<SockaddrStorage>,
@@ -51,54 +51,68 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(server: SocketAddr, queries: &[Vec<u8>]) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.connect(server).expect("a connected socket");
-        socket.set_read_timeout(Some(SILENCE)).expect("a deadline");
-        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, QUEUE_BYTES).expect("a larger queue");
+    pub(crate) fn new(server: SocketAddr, queries: &[Vec<u8>], ports: usize) -> Self {
+        let sockets = (0..ports).map(|_| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            socket.connect(server).expect("a connected socket");
+            socket.set_read_timeout(Some(SILENCE)).expect("a deadline");
+            rustix::net::sockopt::set_socket_recv_buffer_size(&socket, QUEUE_BYTES).expect("a larger queue");
+            socket
+        });
         let room = vec![0; ANSWER_BYTES * BATCH];
         let headers = MultiHeaders::preallocate(BATCH, None);
-        Self { socket, queries: queries.to_vec(), next: 0, headers, room, seen: Seen::default() }
+        let seen = Seen::default();
+        Self { sockets: sockets.collect(), queries: queries.to_vec(), next: 0, headers, room, seen }
     }
 
-    /// Keeps the same number of queries under way.
+    /// Keeps the same number of queries under way, the same from every port.
     pub(crate) fn closed_loop(mut self, length: Duration) -> Seen {
         let start = Instant::now();
-        let mut under_way = 0;
+        let ports = self.sockets.len();
+        let (share, mut under_way, mut heard) = (OUTSTANDING / ports, vec![0; ports], start);
+        // With several ports there is always one that may have heard something.
+        let flags = if ports == 1 { MsgFlags::MSG_WAITFORONE } else { MsgFlags::MSG_DONTWAIT };
         while start.elapsed() < length {
-            while under_way < OUTSTANDING {
-                under_way += self.send(OUTSTANDING - under_way);
+            for (port, under_way) in under_way.iter_mut().enumerate() {
+                while *under_way < share {
+                    *under_way += self.send(port, share - *under_way);
+                }
+                let count = self.receive(port, flags);
+                *under_way = under_way.saturating_sub(count);
+                if count > 0 {
+                    heard = Instant::now();
+                }
             }
-            match self.receive(MsgFlags::MSG_WAITFORONE) {
-                // Lost; the others of this batch are lost, too.
-                0 => under_way = 0,
-                count => under_way = under_way.saturating_sub(count),
+            if heard.elapsed() >= SILENCE {
+                // Lost, all of them.
+                under_way.fill(0);
+                heard = Instant::now();
             }
         }
         self.seen.seconds = start.elapsed().as_secs_f64();
         // Those on their way are no losses.
-        self.seen.sent -= under_way as u64;
+        self.seen.sent -= under_way.iter().sum::<usize>() as u64;
         self.seen
     }
 
-    /// Sends at a fixed rate, whatever the server does.
+    /// Sends at a fixed rate from the first port, whatever the server does.
     pub(crate) fn open_loop(mut self, length: Duration, per_second: f64) -> Seen {
         let start = Instant::now();
         while start.elapsed() < length {
             let due = (start.elapsed().as_secs_f64() * per_second) as u64;
             while self.seen.sent < due {
-                self.send((due - self.seen.sent) as usize);
+                self.send(0, (due - self.seen.sent) as usize);
             }
-            while self.receive(MsgFlags::MSG_DONTWAIT) > 0 {}
+            while self.receive(0, MsgFlags::MSG_DONTWAIT) > 0 {}
             std::thread::sleep(TICK);
         }
         self.seen.seconds = start.elapsed().as_secs_f64();
-        while self.seen.answered < self.seen.sent && self.receive(MsgFlags::MSG_WAITFORONE) > 0 {}
+        while self.seen.answered < self.seen.sent && self.receive(0, MsgFlags::MSG_WAITFORONE) > 0 {}
         self.seen
     }
 
     /// Sends at most one batch; returns how many.
-    fn send(&mut self, wanted: usize) -> usize {
+    fn send(&mut self, port: usize, wanted: usize) -> usize {
         let count = wanted.min(BATCH);
         let queries = &self.queries;
         let slices: [[IoSlice<'_>; 1]; BATCH] =
@@ -110,19 +124,19 @@ impl Client {
             Some(slice) => MMsgHdr::new(slice, control),
             None => MMsgHdr::new(&[], control),
         });
-        let sent =
-            sendmmsg(&self.socket, &mut messages[..count], SendFlags::empty()).expect("queries go out");
+        let sent = sendmmsg(&self.sockets[port], &mut messages[..count], SendFlags::empty())
+            .expect("queries go out");
         self.next += sent;
         self.seen.sent += sent as u64;
         sent
     }
 
     /// Takes at most one batch; returns how many.
-    fn receive(&mut self, flags: MsgFlags) -> usize {
+    fn receive(&mut self, port: usize, flags: MsgFlags) -> usize {
         let mut rooms = self.room.chunks_exact_mut(ANSWER_BYTES);
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
             array::from_fn(|_| [IoSliceMut::new(rooms.next().unwrap_or_default())]);
-        match recvmmsg(self.socket.as_raw_fd(), &mut self.headers, slices.iter_mut(), flags, None) {
+        match recvmmsg(self.sockets[port].as_raw_fd(), &mut self.headers, slices.iter_mut(), flags, None) {
             Ok(answers) => {
                 let mut count = 0;
                 for answer in answers {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench dns -- [--runs 5] [--seconds 3] [--servers dnsd,nsd,knot,bind]
-//!                            [--cases mix,slaves20,slaves50,tcp50,swap] [--markdown]
+//!                            [--cases mix,mix-ports,slaves20,slaves50,slaves50-ports,tcp50,swap] [--markdown]
 //! ```
 //!
 //! Queries per second say more about the rest of the machine than about a server; the processor time that

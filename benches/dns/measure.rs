@@ -14,6 +14,8 @@ use crate::{table, zone};
 /// The server's core and the client's.
 const SERVER_CORE: usize = 0;
 const CLIENT_CORE: usize = 1;
+/// Ports of the client where there are many; every batch of the server then has answers for as many clients.
+const PORTS: usize = 64;
 /// Part of its capacity at which a server must not lose anything.
 const PACED_PART: f64 = 0.8;
 /// Publications per second while that is measured.
@@ -47,10 +49,11 @@ pub(crate) fn run(settings: &Settings) {
 
 fn compare(settings: &Settings, case: Case, kinds: &[Kind]) {
     let (slaves, queries) = match case {
-        Case::Mix | Case::Swap => (2, zone::mix()),
+        Case::Mix | Case::MixPorts | Case::Swap => (2, zone::mix()),
         Case::Slaves20 => (20, zone::slaves()),
-        Case::Slaves50 | Case::Tcp50 => (50, zone::slaves()),
+        Case::Slaves50 | Case::Slaves50Ports | Case::Tcp50 => (50, zone::slaves()),
     };
+    let ports = if matches!(case, Case::MixPorts | Case::Slaves50Ports) { PORTS } else { 1 };
     let mut servers = start(kinds, slaves);
     let mut rows = vec![Vec::new(); servers.len()];
     for round in 1..=settings.runs {
@@ -58,7 +61,7 @@ fn compare(settings: &Settings, case: Case, kinds: &[Kind]) {
         for (server, rows) in servers.iter_mut().zip(&mut rows) {
             rows.push(measure(server, |address| match case {
                 Case::Tcp50 => client::tcp(address, &queries[0], settings.length).expect("answers over TCP"),
-                _ => Client::new(address, &queries).closed_loop(settings.length),
+                _ => Client::new(address, &queries, ports).closed_loop(settings.length),
             }));
         }
     }
@@ -79,8 +82,10 @@ fn compare(settings: &Settings, case: Case, kinds: &[Kind]) {
 fn title(case: Case) -> &'static str {
     match case {
         Case::Mix => "UDP: SRV of the master, SRV of two slaves, an address, a name that does not exist",
+        Case::MixPorts => "UDP: the same, asked from 64 ports",
         Case::Slaves20 => "UDP: SRV of 20 slaves, which fits into 1232 bytes",
         Case::Slaves50 => "UDP: SRV of 50 slaves, which does not fit",
+        Case::Slaves50Ports => "UDP: the same, asked from 64 ports",
         Case::Tcp50 => "TCP: SRV of 50 slaves, 8 connections",
         Case::Swap => "UDP at four fifths of what it can do",
     }
@@ -171,7 +176,7 @@ impl Paced {
 fn swap(settings: &Settings, kinds: &[Kind]) {
     let mut servers = start(kinds, 2);
     let (length, runs) = (settings.length, settings.runs);
-    let full = |address| Client::new(address, &zone::mix()).closed_loop(length);
+    let full = |address| Client::new(address, &zone::mix(), 1).closed_loop(length);
     let mut paces = Vec::new();
     for server in &mut servers {
         eprintln!("swap: what {} can do", server.kind.name());
@@ -183,7 +188,7 @@ fn swap(settings: &Settings, kinds: &[Kind]) {
     for round in 1..=runs {
         eprintln!("swap: round {round} of {runs}");
         for ((server, at_rest), &pace) in servers.iter_mut().zip(&mut at_rest).zip(&paces) {
-            let paced = |address| Client::new(address, &zone::mix()).open_loop(length, pace);
+            let paced = |address| Client::new(address, &zone::mix(), 1).open_loop(length, pace);
             at_rest.add(measure(server, paced), 0.0);
             if server.kind == Kind::Dnsd {
                 let http = server.daemon().http();

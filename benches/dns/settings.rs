@@ -11,7 +11,7 @@ cargo bench --bench dns -- [options]
   --runs N         rounds; the median is shown (5)
   --seconds N      length of one measurement (3)
   --servers LIST   of dnsd,nsd,knot,bind (all that are installed)
-  --cases LIST     of mix,slaves20,slaves50,tcp50,swap (all)
+  --cases LIST     of mix,mix-ports,slaves20,slaves50,slaves50-ports,tcp50,swap (all)
   --markdown       print tables in markdown";
 
 /// What is asked, and how.
@@ -19,10 +19,14 @@ cargo bench --bench dns -- [options]
 pub(crate) enum Case {
     /// SRV of the master and of two slaves, an address, a name that does not exist, in equal parts.
     Mix,
+    /// The same, from many ports.
+    MixPorts,
     /// SRV of 20 slaves over UDP, which fits.
     Slaves20,
     /// SRV of 50 slaves over UDP, which does not.
     Slaves50,
+    /// The same, from many ports.
+    Slaves50Ports,
     /// The same over TCP.
     Tcp50,
     /// Losses at four fifths of what it can do, with and without a publication changing 100 times a second.
@@ -31,14 +35,24 @@ pub(crate) enum Case {
 
 impl Case {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Mix, Self::Slaves20, Self::Slaves50, Self::Tcp50, Self::Swap];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Mix,
+        Self::MixPorts,
+        Self::Slaves20,
+        Self::Slaves50,
+        Self::Slaves50Ports,
+        Self::Tcp50,
+        Self::Swap,
+    ];
 
     /// As on the command line.
     pub(crate) fn flag(self) -> &'static str {
         match self {
             Self::Mix => "mix",
+            Self::MixPorts => "mix-ports",
             Self::Slaves20 => "slaves20",
             Self::Slaves50 => "slaves50",
+            Self::Slaves50Ports => "slaves50-ports",
             Self::Tcp50 => "tcp50",
             Self::Swap => "swap",
         }
