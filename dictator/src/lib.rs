@@ -151,7 +151,7 @@ fn owner_settings(config: &Config, epoch: u64, events: Events) -> Settings {
             verify_timeout: defaults.verify_timeout.min(config.apply_timeout),
             ..defaults
         },
-        policy: Policy { ignore_sentinel: config.ignore_sentinel, epoch, partial: false },
+        policy: Policy { ignore_sentinel: config.ignore_sentinel, epoch },
         enforce_interval: config.enforce_interval,
         nodes_max: config.nodes_max,
         events,

@@ -278,17 +278,20 @@ impl Record {
         changed
     }
 
+    /// The granted node, if it was seen taking writes in the life that it was granted to.
+    pub fn granted_master<'a>(&self, observation: &'a Observation) -> Option<&'a Vitals> {
+        let granted = self.granted.as_ref()?;
+        let mut known = observation.all_known().map(|(_, state)| &state.vitals);
+        known.find(|vitals| vitals.run_id == granted.run_id).filter(|vitals| vitals.is_master())
+    }
+
     /// Follows the granted master where its lineage moved by itself: a lone master takes a new one when
     /// its backlog expires, and an undo gives it one. Returns whether anything changed.
     pub fn follow_lineage(&mut self, observation: &Observation) -> bool {
-        let Some(granted) = &self.granted else { return false };
-        let Some((_, state)) =
-            observation.all_known().find(|(_, state)| state.vitals.run_id == granted.run_id)
-        else {
+        let Some((granted, vitals)) = self.granted.as_ref().zip(self.granted_master(observation)) else {
             return false;
         };
-        let vitals = &state.vitals;
-        if !vitals.is_master() || vitals.replid == granted.replid {
+        if vitals.replid == granted.replid {
             return false;
         }
         // Only this life wrote the old lineage, and it still has all of it.

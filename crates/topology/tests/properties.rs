@@ -49,7 +49,7 @@ struct Case {
 }
 
 fn policy() -> Policy {
-    Policy { ignore_sentinel: false, epoch: 1, partial: false }
+    Policy { ignore_sentinel: false, epoch: 1 }
 }
 
 fn node() -> impl Strategy<Value = &'static str> {

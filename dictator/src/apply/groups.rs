@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use topology::NodeName;
 use topology::conduct::{Finish, Job, Limits, Names, Outcome, Purpose};
 use topology::document::{Answers, Choice, Document, Expanded, Mistake, Note, expand, names_of};
-use topology::observation::{Observation, Vitals};
+use topology::observation::Observation;
 use topology::record::{Record, Wanted};
 use topology::refusal::{Refusal, Slug};
 
@@ -156,7 +156,7 @@ async fn applied(
     }
     if removes(record, &expanded.document) {
         let (_, observation) = dry_run(means, &job, record, &look, &expanded.document).await;
-        if !stands(record, &observation) {
+        if record.granted_master(&observation).is_none() {
             expanded = look.expand(record, true, &[]);
         }
     }
@@ -227,7 +227,7 @@ async fn settle(means: &Means<'_>, job: &Job, record: &Record, look: &Look) -> (
         let mut trial = document.clone();
         trial.slaves.retain(|slave| !aside.contains(slave));
         let (result, observation) = dry_run(means, job, record, look, &trial).await;
-        if !stands(record, &observation) {
+        if record.granted_master(&observation).is_none() {
             return (None, notes);
         }
         let Err(refusal) = result else { return (Some(document), notes) };
@@ -289,16 +289,6 @@ fn removes(record: &Record, next: &Document) -> bool {
     let mut members =
         before.filter(|group| next.group(&group.srv).is_some()).flat_map(|group| &group.members);
     members.any(|member| !next.nodes().any(|node| node == member))
-}
-
-/// Whether the granted master takes writes in the life it was granted to.
-fn stands(record: &Record, observation: &Observation) -> bool {
-    let granted = record.granted.as_ref();
-    let vitals = |granted: &topology::record::Granted| {
-        let mut known = observation.all_known().map(|(_, state)| &state.vitals);
-        known.find(|vitals| vitals.run_id == granted.run_id).is_some_and(Vitals::is_master)
-    };
-    granted.is_some_and(vitals)
 }
 
 fn nobody_known(first: &Note, all: &[Note]) -> Refusal {

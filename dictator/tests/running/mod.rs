@@ -40,7 +40,7 @@ impl Dictator {
         let (handle, asks) = Handle::new();
         let settings = Settings {
             limits: Limits::default(),
-            policy: Policy { ignore_sentinel: false, epoch, partial: false },
+            policy: Policy { ignore_sentinel: false, epoch },
             enforce_interval,
             nodes_max,
             events: Events::default(),

@@ -40,7 +40,7 @@ impl World {
         state.applying = matches!(purpose, Purpose::Apply(_));
         state.announced = false;
         let names = names(&purpose, &state.record);
-        let policy = Policy { ignore_sentinel: false, epoch: state.epoch, partial: false };
+        let policy = Policy { ignore_sentinel: false, epoch: state.epoch };
         let job = Job { purpose, policy, warnings: Vec::new(), started_unix_ms: self.now / MILLISECOND };
         let now = Duration::from_micros(self.now);
         state.latest = state.record.clone();

@@ -27,7 +27,7 @@ use crate::audit;
 use crate::handover::HandOverLimits;
 use crate::mutant;
 use crate::observation::{Observation, Vitals};
-use crate::plan::{Pending, Plan, Right, Step, Would, plan};
+use crate::plan::{Pending, Plan, Right, Step, Would, plan, plan_enforcement};
 use crate::receipt::ReceiptStep;
 use crate::record::{Record, Wanted};
 use crate::refusal::{Refusal, Slug};
@@ -113,8 +113,7 @@ pub struct Conduct {
 
 impl Conduct {
     /// Begins; ask for [`Conduct::effects`] next.
-    pub fn new(mut job: Job, record: Record, names: Names, limits: Limits, now: Duration) -> Self {
-        job.policy.partial = matches!(job.purpose, Purpose::Enforce);
+    pub fn new(job: Job, record: Record, names: Names, limits: Limits, now: Duration) -> Self {
         let tally = Tally {
             would: Would::Unchanged,
             provable: true,
@@ -237,16 +236,12 @@ impl Conduct {
         };
         self.dirty |= self.record.follow_lineage(&self.observation);
         self.strays_noted |= self.record.note_strays(&self.observation);
-        let granted = self.record.granted.as_ref().map(|granted| &granted.run_id);
-        let granted = self
-            .observation
-            .all_known()
-            .map(|(_, state)| &state.vitals)
-            .find(|vitals| vitals.is_master() && !vitals.loading && Some(&vitals.run_id) == granted);
-        if let Some(granted) = granted {
+        let granted = self.record.granted_master(&self.observation);
+        if let Some(granted) = granted.filter(|vitals| !vitals.loading) {
             self.strays_noted |= self.record.doubt_all(&self.observation, granted);
         }
         self.dirty |= self.strays_noted;
+        let plan = if matches!(self.job.purpose, Purpose::Enforce) { plan_enforcement } else { plan };
         let planned = plan(&wanted, &self.observation, &self.record, &self.job.policy);
         let planned = planned.and_then(|plan| {
             let sound = audit::audit(&plan, &wanted, &self.observation, &self.record, &self.job.policy);

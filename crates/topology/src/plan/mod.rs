@@ -40,9 +40,6 @@ pub struct Policy {
     pub ignore_sentinel: bool,
     /// The epoch of the lock this dictator holds.
     pub epoch: u64,
-    /// Attach who can be attached although another slave is refused. A document is applied as a whole or not at
-    /// all; enforcement does what can be done, for a slave that nobody attaches is one copy of the data less.
-    pub partial: bool,
 }
 
 /// Bytes a target may lag behind the acting master when the pause begins.
@@ -98,7 +95,7 @@ pub struct Plan {
     pub would: Would,
     /// Slaves left out for now.
     pub pending: Vec<Pending>,
-    /// Why a slave that answers is left out, under [`Policy::partial`]: what the change ends with after its steps.
+    /// Why a slave that answers is left out, in [`plan_enforcement`]: what the change ends with after its steps.
     pub refused: Option<Refusal>,
     /// Things an operator should know.
     pub warnings: Vec<String>,
@@ -129,6 +126,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) observation: &'a Observation,
     pub(crate) record: &'a Record,
     pub(crate) policy: &'a Policy,
+    /// Whether who can be attached is, although another slave is refused.
+    pub(crate) partial: bool,
 }
 
 impl<'a> Situation<'a> {
@@ -160,7 +159,7 @@ impl<'a> Situation<'a> {
     }
 }
 
-/// Plans one pass.
+/// Plans one pass for a document, which is applied as a whole or not at all.
 ///
 /// # Errors
 /// [`Refusal`] with its evidence; then nothing may be sent to any node but reads.
@@ -170,8 +169,27 @@ pub fn plan(
     record: &Record,
     policy: &Policy,
 ) -> Result<Plan, Refusal> {
-    let situation = Situation { wanted, observation, record, policy };
-    let mut plan = decide(&situation).map_err(|refusal| advice::followable(refusal, record))?;
+    followable(&Situation { wanted, observation, record, policy, partial: false })
+}
+
+/// Plans one pass that keeps the document in force true. It does what can be done although one slave is refused,
+/// for a slave that nobody attaches is one copy of the data less; the refusal is in [`Plan::refused`].
+///
+/// # Errors
+/// As [`plan`], for what concerns more than one slave.
+pub fn plan_enforcement(
+    wanted: &Wanted,
+    observation: &Observation,
+    record: &Record,
+    policy: &Policy,
+) -> Result<Plan, Refusal> {
+    followable(&Situation { wanted, observation, record, policy, partial: true })
+}
+
+/// Decides, with advice that can be followed.
+fn followable(situation: &Situation<'_>) -> Result<Plan, Refusal> {
+    let record = situation.record;
+    let mut plan = decide(situation).map_err(|refusal| advice::followable(refusal, record))?;
     plan.refused = plan.refused.map(|refusal| advice::followable(refusal, record));
     Ok(plan)
 }
@@ -382,7 +400,7 @@ fn attachments(
         } else {
             match judge(situation, acting_state, slave, state) {
                 Ok(basis) => basis,
-                Err(refusal) if situation.policy.partial && !moves => {
+                Err(refusal) if situation.partial && !moves => {
                     plan.pending.push(Pending { node: slave.clone(), reason: refusal.detail.clone() });
                     plan.refused.get_or_insert(refusal);
                     continue;

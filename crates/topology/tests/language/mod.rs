@@ -26,7 +26,7 @@ use topology::audit::audit;
 use topology::observation::{
     DictatorConnection, NodeState, Observation, Observed, Role, RunId, SessionId, Unknown, Version, View,
 };
-use topology::plan::{Plan, Policy, Step, plan};
+use topology::plan::{Plan, Policy, Step, plan, plan_enforcement};
 use topology::record::{
     Away, Granted, Intent, Party, PastLineage, Record, Seen, SeenRole, UsedDiscard, Wanted,
 };
@@ -42,6 +42,8 @@ pub(crate) struct Scene {
     observation: Observation,
     record: Record,
     policy: Policy,
+    /// Whether it is enforcement that plans.
+    enforcement: bool,
 }
 
 impl Scene {
@@ -51,7 +53,8 @@ impl Scene {
             wanted: Wanted { document: document("a"), revision: None },
             observation: Observation::default(),
             record: Record::default(),
-            policy: Policy { ignore_sentinel: false, epoch: 1, partial: false },
+            policy: Policy { ignore_sentinel: false, epoch: 1 },
+            enforcement: false,
         };
         for line in input.lines() {
             let line = line.split('#').next().unwrap_or_default();
@@ -77,6 +80,7 @@ impl Scene {
     /// The plan or the refusal as text. Every plan must pass the audit, and both must come out the same
     /// a second time.
     pub(crate) fn play(&self) -> String {
+        let plan = if self.enforcement { plan_enforcement } else { plan };
         let result = plan(&self.wanted, &self.observation, &self.record, &self.policy);
         let again = plan(&self.wanted, &self.observation, &self.record, &self.policy);
         assert_eq!(result, again, "the same input twice gave two answers");
@@ -106,8 +110,8 @@ impl Scene {
     }
 
     fn policy(&mut self, words: &Words) {
-        words.only(&["epoch", "ignore-sentinel", "partial"]);
-        self.policy.partial = words.flag("partial");
+        words.only(&["epoch", "ignore-sentinel", "enforcement"]);
+        self.enforcement = words.flag("enforcement");
         self.policy.ignore_sentinel = words.flag("ignore-sentinel");
         self.policy.epoch = words.number("epoch").unwrap_or(1);
     }

@@ -408,7 +408,7 @@ impl World {
         let listed = wanted.iter().flat_map(|wanted| wanted.document.nodes().cloned());
         let names: Names =
             listed.chain(record.nodes()).map(|node| (node.clone(), Ok(vec![endpoint_of(&node)]))).collect();
-        let policy = Policy { ignore_sentinel: false, epoch: 1, partial: false };
+        let policy = Policy { ignore_sentinel: false, epoch: 1 };
         let job = Job { purpose, policy, warnings: Vec::new(), started_unix_ms: 0 };
         let mut now = Duration::ZERO;
         let mut conduct = Conduct::new(job, record, names, Limits::default(), now);
