@@ -18,19 +18,21 @@ mod first;
 mod fitness;
 mod recover;
 mod restart;
+mod situation;
 mod standing;
 mod step;
 mod strays;
 
 use crate::address::NodeName;
-use crate::basis::{Basis, Reference};
-use crate::observation::{NodeState, Observation, Offset, Unknown, Vitals};
+use crate::basis::Basis;
+use crate::observation::{NodeState, Observation, Offset, Unknown};
 use crate::record::{Record, Wanted};
 use crate::refusal::Refusal;
 
 pub(crate) use advice::loss;
 pub(crate) use fitness::link_hindrance;
 pub(crate) use restart::{keys_kept, position_on};
+pub(crate) use situation::Situation;
 pub use step::{Right, Step};
 
 /// What the dictator may do, apart from what the document says.
@@ -116,46 +118,6 @@ impl Plan {
 
     fn again(steps: Vec<Step>, would: Would) -> Self {
         Self { again: true, ..Self::new(steps, would) }
-    }
-}
-
-/// Everything a decision may look at.
-#[derive(Clone, Copy)]
-pub(crate) struct Situation<'a> {
-    pub(crate) wanted: &'a Wanted,
-    pub(crate) observation: &'a Observation,
-    pub(crate) record: &'a Record,
-    pub(crate) policy: &'a Policy,
-    /// Whether who can be attached is, although another slave is refused.
-    pub(crate) partial: bool,
-}
-
-impl<'a> Situation<'a> {
-    fn reference(&self, acting: &'a Vitals) -> Reference<'a> {
-        Reference { acting, record: self.record, discard: &self.wanted.document.discard }
-    }
-
-    /// Whether the document permits losing what this life of a node holds.
-    fn discards(&self, node: &NodeName, run_id: &str) -> bool {
-        self.wanted.document.discard.iter().any(|discard| {
-            discard.node == *node && discard.run_id == run_id && !crate::basis::is_used(self.record, discard)
-        })
-    }
-
-    /// Nodes of the document, then nodes that left it and may still be there.
-    fn leavers(&self) -> Vec<NodeName> {
-        let before = self.record.wanted.iter().flat_map(|wanted| wanted.document.nodes());
-        let mut leavers: Vec<NodeName> = Vec::new();
-        for node in before.chain(&self.record.leaving) {
-            let endpoint = |name: &NodeName| self.observation.nodes.get(name).and_then(|node| node.endpoint);
-            let still_wanted = self.wanted.document.nodes().any(|wanted| {
-                wanted == node || (endpoint(wanted).is_some() && endpoint(wanted) == endpoint(node))
-            });
-            if !still_wanted && !leavers.contains(node) {
-                leavers.push(node.clone());
-            }
-        }
-        leavers
     }
 }
 
