@@ -35,8 +35,9 @@ use crate::metrics::{Counters, Tally};
 
 /// Most threads; more cores than this answer more than a network brings.
 pub const THREADS_MAX: usize = 64;
-/// Wish for the kernel's queues of unread and unsent packets, in bytes. The kernel may give less.
-const QUEUE_BYTES: usize = 1024 * 1024;
+/// Wish for the kernel's queues of unread and unsent packets, in bytes: some milliseconds of what a core can answer,
+/// for the time in which the machine lets others run. The kernel may give less (`net.core.rmem_max`).
+const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Longest wait for a packet before a look at whether to stop, in milliseconds.
 const LOOK_UP_MS: u64 = 250;
 /// Longest wait for room to send, in milliseconds.
