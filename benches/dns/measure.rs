@@ -164,12 +164,6 @@ impl Paced {
     fn us_per_query(&self) -> f64 {
         median(&self.rows).us_per_query
     }
-
-    /// What a publication costs beside the answers, in microseconds of the core, given those at rest.
-    fn us_per_publication(&self, at_rest: &Self) -> f64 {
-        let more = (self.us_per_query() - at_rest.us_per_query()) * self.answered as f64;
-        more / self.publications.max(1.0)
-    }
 }
 
 /// Losses at four fifths of capacity: every server at rest, and ours while its publication changes.
@@ -202,9 +196,9 @@ fn swap(settings: &Settings, kinds: &[Kind]) {
     }
     let mut cells = Vec::new();
     for ((server, at_rest), pace) in servers.iter().zip(&at_rest).zip(&paces) {
-        cells.push(paced_cells(server.kind.name(), *pace, at_rest, None));
+        cells.push(paced_cells(server.kind.name(), *pace, at_rest));
         if server.kind == Kind::Dnsd {
-            cells.push(paced_cells("dnsd, changing", *pace, &changing, Some(at_rest)));
+            cells.push(paced_cells("dnsd, changing", *pace, &changing));
         }
     }
     println!("\n{}\n", title(Case::Swap));
@@ -217,12 +211,11 @@ fn swap(settings: &Settings, kinds: &[Kind]) {
         "lost %",
         "µs per query",
         "publications per second",
-        "µs per publication",
     ];
     table::print(settings.markdown, &heads, &cells);
 }
 
-fn paced_cells(name: &str, pace: f64, seen: &Paced, at_rest: Option<&Paced>) -> Vec<String> {
+fn paced_cells(name: &str, pace: f64, seen: &Paced) -> Vec<String> {
     let lost = seen.sent - seen.answered;
     vec![
         name.to_owned(),
@@ -233,7 +226,6 @@ fn paced_cells(name: &str, pace: f64, seen: &Paced, at_rest: Option<&Paced>) -> 
         format!("{:.4}", 100.0 * lost as f64 / seen.sent.max(1) as f64),
         format!("{:.2}", seen.us_per_query()),
         format!("{:.0}", seen.publications / seen.seconds),
-        at_rest.map_or_else(String::new, |at_rest| format!("{:.0}", seen.us_per_publication(at_rest))),
     ]
 }
 
