@@ -82,10 +82,12 @@ fn compare(settings: &Settings, case: Case, kinds: &[Kind]) {
 fn title(case: Case) -> &'static str {
     match case {
         Case::Mix => "UDP: SRV of the master, SRV of two slaves, an address, a name that does not exist",
-        Case::MixPorts => "UDP: the same, asked from 64 ports",
+        Case::MixPorts => {
+            "UDP from 64 ports: SRV of the master, of two slaves, an address, a name that does not exist"
+        }
         Case::Slaves20 => "UDP: SRV of 20 slaves, which fits into 1232 bytes",
         Case::Slaves50 => "UDP: SRV of 50 slaves, which does not fit",
-        Case::Slaves50Ports => "UDP: the same, asked from 64 ports",
+        Case::Slaves50Ports => "UDP from 64 ports: SRV of 50 slaves, which does not fit",
         Case::Tcp50 => "TCP: SRV of 50 slaves, 8 connections",
         Case::Swap => "UDP at four fifths of what it can do",
     }

@@ -19,15 +19,15 @@ cargo bench --bench dns -- [options]
 pub(crate) enum Case {
     /// SRV of the master and of two slaves, an address, a name that does not exist, in equal parts.
     Mix,
-    /// The same, from many ports.
+    /// [`Case::Mix`] from many ports.
     MixPorts,
     /// SRV of 20 slaves over UDP, which fits.
     Slaves20,
     /// SRV of 50 slaves over UDP, which does not.
     Slaves50,
-    /// The same, from many ports.
+    /// [`Case::Slaves50`] from many ports.
     Slaves50Ports,
-    /// The same over TCP.
+    /// [`Case::Slaves50`] over TCP.
     Tcp50,
     /// Losses at four fifths of what it can do, with and without a publication changing 100 times a second.
     Swap,
