@@ -4,7 +4,8 @@
 //! share nothing that is written to but the answers' publication. A thread blocks in one system call until
 //! there is a packet, takes what else has arrived, answers all of it and sends that in another: under load
 //! two system calls for up to 64 answers, and no allocation for a plain query. Many queries of one client are even
-//! [let gather](super::gather) for less than a tenth of a millisecond, because their answers can leave as one packet.
+//! [let gather](super::gather) for less than a tenth of a millisecond, because their answers can leave as one packet
+//! (a system call and a small allocation for each of those).
 //!
 //! These are threads and not tasks of the runtime, because a task must not block: it would need a third call
 //! to learn that there is something to read and a fourth to learn that there is nothing more. For the same
